@@ -1,0 +1,1 @@
+"""Runs, checks and publishes the notebooks; holds no science."""
