@@ -1,0 +1,96 @@
+"""Statistics of correlated samples, and distances between distributions."""
+
+import numpy as np
+
+from advml.validation import finite, shaped
+
+
+def autocorrelation_function(x):
+    """Return ρ(t), the autocorrelation of a time series (eq-autocorrelation).
+
+    ρ(t) = C(t)/C(0) with C(t) = (1/n) Σ_i (x_i - x̄)(x_{i+t} - x̄). `x` has
+    shape (n,), and so has the result. ValueError if x is constant, because
+    then no correlation is defined. Computed with a zero-padded FFT.
+    """
+    x = shaped("x", finite("x", x), (None,))
+    if x.ndim != 1 or len(x) < 2:
+        raise ValueError(f"x must be one time series, not of shape {x.shape}")
+    if np.all(x == x[0]):
+        raise ValueError(f"x is constant ({x[0]}): it has no autocorrelation")
+    spectrum = np.fft.rfft(x - x.mean(), 2 * len(x))
+    covariance = np.fft.irfft(np.abs(spectrum) ** 2)[: len(x)]
+    return covariance / covariance[0]
+
+
+def integrated_autocorrelation_time(x, *, window=6):
+    """Return τ = 1/2 + Σ_{t=1}^{W} ρ(t), in steps of x (eq-tau-int).
+
+    With this definition n correlated samples are worth n/(2τ) independent
+    ones, and white noise has τ = 1/2. The sum stops at the smallest W with
+    W >= `window` τ(W): further terms add noise, not signal. Where ρ has a
+    weak but long tail, as for squares of slow variables, 6 is too early and
+    τ too small; look at ρ and choose a larger `window`. `x` has shape (n,).
+    ValueError if x is constant or shorter than 20 τ, too short for its own
+    autocorrelation time to be seen.
+
+    Source: A. D. Sokal, Monte Carlo Methods in Statistical Mechanics (1997).
+    """
+    rho = autocorrelation_function(x)
+    tau = np.cumsum(rho) - 0.5
+    closed = np.arange(len(rho)) >= window * tau
+    tau = tau[np.argmax(closed)]
+    if len(rho) < 20 * tau:
+        raise ValueError(
+            f"x has {len(rho)} entries, fewer than 20 of its autocorrelation "
+            f"times ({tau:.3g}): the chain is too short"
+        )
+    return float(tau)
+
+
+def mean_and_error(x, *, window=6):
+    """Return the mean of x and its standard error (eq-standard-error).
+
+    The error is sqrt(2τ/n) times the standard deviation, with τ from
+    :func:`integrated_autocorrelation_time`, whose errors apply. `x` has
+    shape (n,).
+    """
+    x = np.asarray(x, dtype=float)
+    tau = integrated_autocorrelation_time(x, window=window)
+    return float(x.mean()), float(np.sqrt(2 * tau / len(x)) * x.std())
+
+
+def kl_divergence(p, q):
+    """Return KL(p‖q) = Σ p log(p/q) in nats, along the last axis.
+
+    `p` and `q` are probabilities of the same shape, each summing to one
+    (else ValueError). A state that p can reach and q cannot makes it inf.
+    """
+    p, q = _probabilities(p, q)
+    where = p > 0
+    with np.errstate(divide="ignore"):
+        ratio = np.log(np.where(where, p, 1)) - np.log(np.where(where, q, 1))
+    return (p * ratio).sum(axis=-1)
+
+
+def total_variation(p, q):
+    """Return ½ Σ |p - q| along the last axis (eq-total-variation).
+
+    `p` and `q` are probabilities of the same shape, each summing to one
+    (else ValueError). The result is between 0 and 1: the largest difference
+    that p and q can give to the probability of any event.
+    """
+    p, q = _probabilities(p, q)
+    return np.abs(p - q).sum(axis=-1) / 2
+
+
+def _probabilities(p, q):
+    p, q = finite("p", p), finite("q", q)
+    if p.shape != q.shape:
+        raise ValueError(f"p has shape {p.shape}, but q has {q.shape}")
+    for name, value in (("p", p), ("q", q)):
+        if value.ndim == 0 or np.any(value < 0):
+            raise ValueError(f"{name} must hold probabilities, not {value}")
+        total = value.sum(axis=-1)
+        if not np.allclose(total, 1, rtol=0, atol=1e-8):
+            raise ValueError(f"{name} must sum to 1, but sums to {total}")
+    return p, q

@@ -1,0 +1,126 @@
+"""Autocorrelation on processes solved by hand; distances by hand."""
+
+import numpy as np
+import pytest
+from scipy.signal import lfilter
+
+from advml import metrics
+
+
+def autoregressive(phi, n, seed):
+    """x_{t+1} = φ x_t + w: variance 1/(1 - φ²), ρ(t) = φ^t."""
+    rng = np.random.default_rng(seed)
+    start = rng.standard_normal() / np.sqrt(1 - phi**2)
+    noise = rng.standard_normal(n)
+    noise[0] = start
+    return lfilter([1], [1, -phi], noise)
+
+
+def test_autocorrelation_function_is_its_definition():
+    x = np.random.default_rng(0).standard_normal(37).cumsum()
+    d = x - x.mean()
+    direct = [np.sum(d[: len(d) - t] * d[t:]) for t in range(len(d))]
+    rho = metrics.autocorrelation_function(x)
+    np.testing.assert_allclose(rho, direct / np.sum(d**2), atol=1e-13)
+    assert rho[0] == 1
+
+
+@pytest.mark.parametrize("phi", [0.5, 0.9])
+def test_autocorrelation_of_an_autoregressive_process(phi):
+    n = 100_000
+    rho = metrics.autocorrelation_function(autoregressive(phi, n, seed=1))
+    # Bartlett: the variance of ρ(1) is (1 - φ²)/n.
+    assert abs(rho[1] - phi) < 4 * np.sqrt((1 - phi**2) / n)
+
+
+@pytest.mark.parametrize("phi", [0.0, 0.5, 0.9, 0.98])
+@pytest.mark.parametrize("seed", range(10))
+def test_integrated_time_of_an_autoregressive_process(phi, seed):
+    n = 200_000
+    exact = (1 + phi) / (1 - phi) / 2
+    x = autoregressive(phi, n, seed)
+    tau = metrics.integrated_autocorrelation_time(x)
+    # Madras & Sokal: relative variance 2(2W + 1)/n with W = 6τ; cutting the
+    # sum at W loses about exp(-6) of it.
+    window = max(1, np.ceil(6 * exact))
+    tolerance = 4.5 * np.sqrt(2 * (2 * window + 1) / n) + np.exp(-6)
+    assert tau == pytest.approx(exact, rel=tolerance)
+
+
+def test_mean_and_error_predicts_the_scatter_of_the_mean():
+    """z-scores of 400 independent series have variance 1."""
+    phi, n = 0.8, 5_000
+    scores = []
+    for seed in range(400):
+        mean, error = metrics.mean_and_error(autoregressive(phi, n, seed))
+        scores.append(mean / error)
+    # A variance of 400 scores scatters by sqrt(2/400) = 0.07; the finite
+    # series and window change it by about 2 %.
+    assert np.mean(np.square(scores)) == pytest.approx(1, abs=0.3)
+
+
+def test_mean_and_error_of_independent_numbers():
+    x = np.random.default_rng(0).normal(3, 2, size=100_000)
+    mean, error = metrics.mean_and_error(x)
+    assert mean == x.mean()
+    assert error == pytest.approx(2 / np.sqrt(100_000), rel=0.05)
+
+
+def test_series_that_have_no_autocorrelation_time():
+    for function in (
+        metrics.autocorrelation_function,
+        metrics.integrated_autocorrelation_time,
+        metrics.mean_and_error,
+    ):
+        with pytest.raises(ValueError, match=r"x is constant \(2.0\)"):
+            function(np.full(100, 2.0))
+        with pytest.raises(ValueError, match="x must be finite"):
+            function([1.0, np.nan, 2.0])
+        with pytest.raises(ValueError, match="x must be one time series"):
+            function(np.ones((5, 5)))
+        with pytest.raises(ValueError, match="x must be one time series"):
+            function([1.0])
+
+
+def test_a_series_shorter_than_its_own_memory_is_refused():
+    drift = np.random.default_rng(0).standard_normal(1_000).cumsum()
+    with pytest.raises(ValueError, match="x has 1000 entries"):
+        metrics.mean_and_error(drift)
+
+
+def test_kl_divergence_by_hand():
+    half, skew = [0.5, 0.5], [0.25, 0.75]
+    assert metrics.kl_divergence(half, skew) == pytest.approx(
+        np.log(4 / 3) / 2, rel=1e-14
+    )
+    assert metrics.kl_divergence(skew, half) == pytest.approx(
+        np.log(2) - (np.log(4) / 4 + 0.75 * np.log(4 / 3)), rel=1e-13
+    )
+    assert metrics.kl_divergence([1, 0], half) == pytest.approx(np.log(2))
+    assert metrics.kl_divergence(half, [1, 0]) == np.inf
+    assert metrics.kl_divergence([1, 0], [1, 0]) == 0
+
+
+def test_total_variation_by_hand():
+    p, q = [0.5, 0.5, 0.0], [0.1, 0.6, 0.3]
+    assert metrics.total_variation(p, q) == pytest.approx(0.4)
+    assert metrics.total_variation([1, 0], [0, 1]) == 1
+    table = metrics.total_variation([p, q], [q, q])
+    np.testing.assert_allclose(table, [0.4, 0])
+
+
+@pytest.mark.parametrize(
+    "function", [metrics.kl_divergence, metrics.total_variation]
+)
+def test_distances_refuse_what_is_not_a_distribution(function):
+    good = [0.5, 0.5]
+    with pytest.raises(ValueError, match="p must sum to 1"):
+        function([0.5, 0.4], good)
+    with pytest.raises(ValueError, match="q must sum to 1"):
+        function(good, [2.0, 3.0])
+    with pytest.raises(ValueError, match="q must hold probabilities"):
+        function(good, [1.5, -0.5])
+    with pytest.raises(ValueError, match="shape"):
+        function(good, [0.2, 0.3, 0.5])
+    with pytest.raises(ValueError, match="p must be finite"):
+        function([np.nan, 1.0], good)
