@@ -56,15 +56,19 @@ def verify(
     ClaimError
         If the claim fails or a value is not finite.
     TypeError, ValueError
-        If the call states no relation, two kinds of relation, or a tolerance
-        that cannot be met or is not a number.
+        If the call states no claim, source or relation, two kinds of
+        relation, or a tolerance that cannot be met; if shapes do not match,
+        or a value is not a real number.
     """
+    for name, text in (("claim", claim), ("source", source)):
+        if not (isinstance(text, str) and text.strip()):
+            raise ValueError(f"{name} must be a sentence, not {text!r}")
     bounds = at_most is not None or at_least is not None
     if (equals is None) == (not bounds):
         raise TypeError(
             "verify needs either equals or at_most and/or at_least"
         )
-    if bounds and (atol or rtol):
+    if bounds and (np.any(atol) or np.any(rtol)):
         raise TypeError(
             "atol and rtol go with equals; a bound has no tolerance"
         )
@@ -73,17 +77,20 @@ def verify(
         relation, line = _check_equal(claim, measured, equals, atol, rtol)
     else:
         relation, line = _check_bounds(claim, measured, at_most, at_least)
-    _show(claim, line, relation, str(source))
+    _show(claim, line, relation, source)
 
 
 def _check_equal(claim, measured, equals, atol, rtol):
     expected = _finite(claim, "expected", equals)
-    if not (np.all(np.isfinite(atol)) and np.all(np.isfinite(rtol))):
-        raise ValueError("atol and rtol must be finite")
     tolerance = np.asarray(atol + rtol * np.abs(expected), dtype=float)
+    if not np.all(np.isfinite(tolerance)):
+        raise ValueError("atol and rtol must be finite")
     exact = measured.dtype.kind in "biu" and expected.dtype.kind in "biu"
     if np.any(tolerance < 0) or (not exact and not np.all(tolerance > 0)):
-        raise ValueError("equals needs a positive atol or rtol")
+        raise ValueError(
+            "equals needs a positive tolerance for every entry: a positive "
+            "atol, or a positive rtol where no expected value is zero"
+        )
     measured, expected, tolerance = _broadcast(
         claim, measured, expected, tolerance
     )
@@ -158,10 +165,14 @@ def _record(relation, measured, expected, tolerance, compared):
 
 def _finite(claim, name, value):
     array = np.asarray(value)
-    if array.dtype.kind not in "biuf":
+    if array.dtype.kind not in "biufO":
+        raise ValueError(f"{claim}: {name} must be real, not {array.dtype}")
+    if array.dtype.kind == "O":
         array = array.astype(float)
     if array.size == 0:
         raise ClaimError(f"{claim}: {name} is empty")
+    if array.dtype.kind in "iu" and np.any(np.abs(array * 1.0) >= 2**53):
+        raise ValueError(f"{claim}: {name} is beyond 2**53; scale it")
     if not np.all(np.isfinite(array)):
         bad = array[~np.isfinite(array)].flat[0]
         raise ClaimError(f"{claim}: {name} is not finite ({bad})")

@@ -8,37 +8,61 @@ import numpy as np
 
 
 def finite(name, value, dtype=np.float64):
-    """Return `value` as an array of `dtype` without nan or infinity."""
+    """Return `value` as an array of `dtype` without nan or infinity.
+
+    An integer `dtype` takes whole numbers in its range and nothing else.
+    """
     try:
-        array = np.asarray(value, dtype=dtype)
-    except (TypeError, ValueError) as error:
+        array = np.asarray(value)
+        if array.dtype.kind == "O":  # Fractions, integers beyond 64 bits
+            array = array.astype(np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{name} must be numeric: {error}") from None
-    bad = ~np.isfinite(array)
-    if bad.any():
-        first = tuple(int(i) for i in np.argwhere(bad)[0])
-        raise ValueError(
-            f"{name} must be finite, but {int(bad.sum())} of {array.size} "
-            f"entries are not; {name}{list(first)} = {array[first]}"
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must be real numbers, not {array.dtype}")
+    _refuse(name, array, ~np.isfinite(array), "finite")
+    with np.errstate(over="ignore", invalid="ignore"):
+        converted = array.astype(dtype, copy=False)
+    if converted.dtype.kind in "biu":
+        changed = converted.astype(np.float64) != array
+        _refuse(
+            name, array, changed, f"whole numbers of type {np.dtype(dtype)}"
         )
-    return array
+    else:
+        overflow = ~np.isfinite(converted)
+        _refuse(name, array, overflow, f"in the range of {np.dtype(dtype)}")
+    return converted
+
+
+def _refuse(name, array, bad, wanted):
+    """Raise ValueError with the first entry of `array` that is `bad`."""
+    if not bad.any():
+        return
+    first = tuple(int(i) for i in np.argwhere(bad)[0])
+    where = f"{name}{list(first)}" if first else name
+    raise ValueError(
+        f"{name} must be {wanted}, but {int(bad.sum())} of {array.size} "
+        f"entries are not; {where} = {array[first]}"
+    )
 
 
 def one_of(name, value, allowed, dtype=np.float64):
     """Return `value` as an array whose entries all lie in `allowed`."""
-    array = finite(name, value, dtype)
+    # Compare before the conversion, which could turn 0.5 into an integer 0.
+    array = finite(name, value)
     bad = ~np.isin(array, allowed)
     if bad.any():
         raise ValueError(
             f"{name} must hold only the values {list(allowed)}, but holds "
             f"{array[bad].flat[0]} (and {int(bad.sum()) - 1} more like it)"
         )
-    return array
+    return array.astype(dtype, copy=False)
 
 
 def shaped(name, array, shape):
     """Return `array` if its trailing axes are `shape` (None: any length)."""
-    tail = array.shape[array.ndim - len(shape) :] if shape else ()
-    matches = array.ndim >= len(shape) and all(
+    tail = array.shape[-len(shape) :] if shape else ()
+    matches = len(tail) == len(shape) and all(
         want is None or want == got
         for want, got in zip(shape, tail, strict=True)
     )
@@ -53,8 +77,10 @@ def shaped(name, array, shape):
 def positive(name, value):
     """Return `value` as a float if it is a finite number above zero."""
     try:
+        if isinstance(value, (str, bytes)):
+            raise TypeError
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(
             f"{name} must be a positive number, not {value!r}"
         ) from None
