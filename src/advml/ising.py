@@ -206,7 +206,8 @@ def transition_matrix(temperature, rule):
         else:
             accept = np.exp(-np.logaddexp(0, change))
         matrix[start, flipped] = accept / 9
-    matrix[start, start] = 1 - matrix.sum(axis=1)
+    # Where every flip is accepted, rounding could leave -1e-16.
+    matrix[start, start] = np.maximum(1 - matrix.sum(axis=1), 0)
     return matrix
 
 

@@ -1,0 +1,385 @@
+"""The binary restricted Boltzmann machine in PyTorch, and its training.
+
+The model is that of :class:`advml.rbm.RBM`, on any device and in single
+precision unless asked otherwise. The gradient of the log-likelihood is the
+difference of two averages and is written as such: no automatic
+differentiation, five matrix products per training step.
+"""
+
+import numpy as np
+import torch
+
+from advml.rbm import RBM as NumpyRBM
+from advml.rbm import Gradient
+from advml.validation import count, positive
+
+METHODS = ("pcd", "cd")
+
+
+class RBM(torch.nn.Module):
+    """Binary machine, E(x,h) = −a·x − b·h − xᵀWh (eq-rbm-energy).
+
+    Parameters of the model are `weight_matrix` W (n_visible, n_hidden),
+    `visible_bias` a and `hidden_bias` b.
+
+    Parameters
+    ----------
+    n_visible, n_hidden : int
+        Numbers of units.
+    weight_scale : float
+        Standard deviation of the normal initial weights. Equal weights would
+        stay equal for ever; small random ones break the symmetry.
+    visible_bias : array (n_visible,), optional
+        Initial visible biases, zero if not given; see :func:`data_bias`.
+    seed : int or numpy.random.Generator
+        Source of the initial weights.
+    device, dtype
+        Where and how precisely the parameters are stored. The default is
+        the first CUDA device if there is one, and single precision.
+
+    Source: Smolensky (1986); initial values: Hinton (2012), section 8.
+    """
+
+    def __init__(
+        self,
+        n_visible,
+        n_hidden,
+        *,
+        weight_scale=0.01,
+        visible_bias=None,
+        seed=0,
+        device=None,
+        dtype=torch.float32,
+    ):
+        """Draw small random weights; see the class for the arguments."""
+        super().__init__()
+        self.n_visible = count("n_visible", n_visible)
+        self.n_hidden = count("n_hidden", n_hidden)
+        # Drawn by NumPy, so that every implementation starts from the same.
+        noise = np.random.default_rng(seed).normal(
+            0,
+            positive("weight_scale", weight_scale),
+            (self.n_visible, self.n_hidden),
+        )
+        start = NumpyRBM(
+            noise,
+            np.zeros(n_visible) if visible_bias is None else visible_bias,
+            np.zeros(n_hidden),
+        )
+        self.weight_matrix = _parameter(start.weights, device, dtype)
+        self.visible_bias = _parameter(start.visible_bias, device, dtype)
+        self.hidden_bias = _parameter(start.hidden_bias, device, dtype)
+
+    @classmethod
+    def from_numpy(cls, rbm, *, device=None, dtype=torch.float32):
+        """Return a copy of an :class:`advml.rbm.RBM`."""
+        new = cls(rbm.n_visible, rbm.n_hidden, device=device, dtype=dtype)
+        values = (rbm.weights, rbm.visible_bias, rbm.hidden_bias)
+        with torch.no_grad():
+            for parameter, value in zip(new.parameters(), values, strict=True):
+                parameter.copy_(torch.as_tensor(value))
+        return new
+
+    def to_numpy(self):
+        """Return a copy as :class:`advml.rbm.RBM`, in double precision."""
+        return NumpyRBM(*(_to_numpy(p) for p in self.parameters()))
+
+    def energy(self, x, h):
+        """Energy of joint states, (..., units) → (...) (eq-rbm-energy)."""
+        interaction = ((x @ self.weight_matrix) * h).sum(-1)
+        return -x @ self.visible_bias - h @ self.hidden_bias - interaction
+
+    def free_energy(self, x):
+        """F(x) = −a·x − Σ_j softplus(b_j + (xW)_j) (eq-rbm-free-energy)."""
+        field = x @ self.weight_matrix + self.hidden_bias
+        # logaddexp(u, 0) = log(1 + e^u) without overflow; torch's softplus
+        # becomes linear at u = 20, which costs digits in double precision.
+        softplus = torch.logaddexp(field, field.new_zeros(()))
+        return -x @ self.visible_bias - softplus.sum(-1)
+
+    def hidden_probability(self, x):
+        """p(h_j = 1 | x) = σ(b_j + (xW)_j) (eq-rbm-conditionals)."""
+        return torch.sigmoid(x @ self.weight_matrix + self.hidden_bias)
+
+    def visible_probability(self, h):
+        """p(x_i = 1 | h) = σ(a_i + (Wh)_i) (eq-rbm-conditionals)."""
+        return torch.sigmoid(h @ self.weight_matrix.T + self.visible_bias)
+
+    @torch.no_grad()
+    def sample(self, n, n_steps, seed, *, start=None):
+        """Visible states (n, n_visible) after `n_steps` block Gibbs sweeps.
+
+        Chains begin at `start`, or at fair coins. Whether `n_steps` is enough
+        to forget the beginning is for the caller to know.
+        """
+        generator = _generator(seed, self.weight_matrix.device)
+        x = _start(self, count("n", n), start, generator)
+        for _ in range(count("n_steps", n_steps, at_least=0)):
+            uniforms = _uniforms(self, 1, n, generator)
+            x, _ = gibbs_steps(self, self.hidden_probability(x), *uniforms)
+        return x
+
+
+def gibbs_steps(rbm, hidden_probability, hidden_uniforms, visible_uniforms):
+    """Go h → x → p(h|x) along block Gibbs chains, k times (eq-rbm-cd).
+
+    A chain is handed over as the probability p(h|x) of its hidden units, and
+    each step begins by drawing h from it. The random numbers are arguments,
+    so that every implementation can be given the same ones: uniform on
+    [0, 1), shapes (k, n_chains, n_hidden) and (k, n_chains, n_visible).
+    Returns the last visible states and their p(h|x).
+    """
+    for u_h, u_x in zip(hidden_uniforms, visible_uniforms, strict=True):
+        h = _coins(hidden_probability, u_h)
+        x = _coins(rbm.visible_probability(h), u_x)
+        hidden_probability = rbm.hidden_probability(x)
+    return x, hidden_probability
+
+
+@torch.no_grad()
+def step(
+    rbm,
+    x,
+    chains,
+    hidden_uniforms,
+    visible_uniforms,
+    *,
+    learning_rate,
+    momentum=0.0,
+    weight_decay=0.0,
+    velocity=None,
+):
+    """Change the parameters once: two phases and an update, in place.
+
+    Implements eq-training-update. `chains` (n_chains, n_hidden) are
+    persistent chains as in :func:`gibbs_steps`; None starts chains at the
+    batch `x`, which is contrastive divergence. `velocity` is a Gradient of
+    tensors, zero if None, and is changed in place as well.
+    Returns the chains after the step.
+
+    Source: Hinton (2002); Tieleman (2008).
+    """
+    hidden = rbm.hidden_probability(x)
+    start = hidden if chains is None else chains
+    model_x, model_hidden = gibbs_steps(
+        rbm, start, hidden_uniforms, visible_uniforms
+    )
+    velocity = zero_velocity(rbm) if velocity is None else velocity
+    _add_phase(velocity, x, hidden, learning_rate, keep=momentum)
+    _add_phase(velocity, model_x, model_hidden, -learning_rate)
+    if weight_decay:
+        decay = learning_rate * weight_decay
+        velocity.weights.sub_(rbm.weight_matrix, alpha=decay)
+    for parameter, v in zip(rbm.parameters(), velocity, strict=True):
+        parameter.add_(v)
+    return model_hidden
+
+
+def _add_phase(velocity, x, hidden, rate, keep=1.0):
+    """Add rate times the averages of x hᵀ, x and h to `keep` × velocity.
+
+    The product scales and adds in one pass over the weights, which would
+    otherwise cost as much time as the random numbers.
+    """
+    rate = rate / len(x)
+    velocity.weights.addmm_(x.T, hidden, beta=keep, alpha=rate)
+    velocity.visible_bias.mul_(keep).add_(x.sum(0), alpha=rate)
+    velocity.hidden_bias.mul_(keep).add_(hidden.sum(0), alpha=rate)
+
+
+def train(
+    rbm,
+    data,
+    *,
+    method="pcd",
+    n_gibbs_steps=1,
+    epochs=10,
+    batch_size=64,
+    learning_rate=0.05,
+    final_learning_rate=None,
+    momentum=0.0,
+    weight_decay=0.0,
+    n_chains=None,
+    chains=None,
+    seed=0,
+    callback=None,
+):
+    """Maximise the log-likelihood by stochastic gradient ascent, in place.
+
+    Parameters
+    ----------
+    data : array (n, n_visible)
+        Ones and zeros. Each epoch visits all rows in a new random order.
+    method : "pcd" or "cd"
+        Where the chains of the negative phase start: where the last step
+        left them (persistent), or at the batch (contrastive divergence).
+    n_gibbs_steps : int
+        Length k of the chains in each step.
+    learning_rate, final_learning_rate : float
+        The rate goes linearly from the first to the second over the run;
+        without the second it is constant.
+    momentum, weight_decay : float
+        As in eq-training-update; biases do not decay.
+    n_chains : int
+        Number of persistent chains; by default `batch_size`.
+    chains : tensor (n_chains, n_hidden), optional
+        What an earlier call returned, to go on from there.
+    seed : int, numpy.random.Generator or torch.Generator
+        Source of the order of the rows and of all Gibbs draws.
+    callback : function
+        Called as callback(epoch, rbm) after each epoch, from 1 on.
+
+    Returns the persistent chains, or None for "cd". Raises
+    FloatingPointError, with the name of the parameter, if one overflows.
+
+    Source: Hinton (2002); Tieleman (2008); Hinton (2012).
+    """
+    data = _batch("data", rbm, data)
+    size = min(count("batch_size", batch_size), len(data))
+    k = count("n_gibbs_steps", n_gibbs_steps)
+    _check_update(momentum, weight_decay)
+    chains = _chains(rbm, method, n_chains or size, chains)
+    n_steps = count("epochs", epochs) * -(-len(data) // size)
+    rates = iter(_rates(learning_rate, final_learning_rate, n_steps))
+    generator = _generator(seed, data.device)
+    velocity = zero_velocity(rbm)
+    for epoch in range(1, epochs + 1):
+        for x in _batches(data, size, generator):
+            n = len(x if chains is None else chains)
+            uniforms = _uniforms(rbm, k, n, generator)
+            reached = step(
+                rbm,
+                x,
+                chains,
+                *uniforms,
+                learning_rate=next(rates),
+                momentum=momentum,
+                weight_decay=weight_decay,
+                velocity=velocity,
+            )
+            chains = None if method == "cd" else reached
+        _stop_if_diverged(rbm, epoch)
+        if callback is not None:
+            callback(epoch, rbm)
+    return chains
+
+
+def zero_velocity(rbm):
+    """Return a Gradient of zeros: the momentum's memory at the start."""
+    return Gradient(*(torch.zeros_like(p.data) for p in rbm.parameters()))
+
+
+def _batches(data, size, generator):
+    """All rows once, in a new random order; the last batch may be smaller."""
+    order = torch.randperm(
+        len(data), generator=generator, device=generator.device
+    )
+    for rows in order.split(size):
+        yield data[rows]
+
+
+def _rates(first, last, n_steps):
+    """Learning rates of all steps, on a straight line."""
+    first = positive("learning_rate", first)
+    last = first if last is None else last
+    if not 0 <= last < np.inf:
+        raise ValueError(f"final_learning_rate must be >= 0, not {last!r}")
+    return np.linspace(first, last, n_steps).tolist()
+
+
+def _chains(rbm, method, n_chains, chains):
+    """Persistent chains: as given, or at fair coins; None for "cd"."""
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {METHODS}, not {method!r}")
+    if method == "cd":
+        return None
+    if chains is None:
+        shape = (count("n_chains", n_chains), rbm.n_hidden)
+        return rbm.hidden_bias.detach().new_full(shape, 0.5)
+    if chains.ndim != 2 or chains.shape[1] != rbm.n_hidden:
+        raise ValueError(
+            f"chains must have shape (n_chains, {rbm.n_hidden}), but has "
+            f"{tuple(chains.shape)}"
+        )
+    return chains
+
+
+def _coins(probability, uniforms):
+    """Ones with the given probabilities: one uniform number per entry."""
+    return (uniforms < probability).to(probability.dtype)
+
+
+def _uniforms(rbm, n_steps, n_chains, generator):
+    """Uniform numbers for `n_steps` Gibbs sweeps: one for each coin."""
+    return tuple(
+        torch.rand(
+            (n_steps, n_chains, n_units),
+            generator=generator,
+            dtype=rbm.weight_matrix.dtype,
+            device=rbm.weight_matrix.device,
+        )
+        for n_units in (rbm.n_hidden, rbm.n_visible)
+    )
+
+
+def _start(rbm, n, start, generator):
+    if start is None:
+        fair = rbm.visible_bias.new_full((n, rbm.n_visible), 0.5)
+        return torch.bernoulli(fair, generator=generator)
+    start = _batch("start", rbm, start)
+    if len(start) != n:
+        raise ValueError(f"start must have {n} rows, but has {len(start)}")
+    return start
+
+
+def _batch(name, rbm, x):
+    """Rows of ones and zeros, as a tensor beside the parameters."""
+    like = rbm.weight_matrix
+    x = torch.as_tensor(x, dtype=like.dtype, device=like.device)
+    if x.ndim != 2 or len(x) == 0 or x.shape[1] != rbm.n_visible:
+        raise ValueError(
+            f"{name} must be a batch of shape (n, {rbm.n_visible}) with "
+            f"n >= 1, but has shape {tuple(x.shape)}"
+        )
+    bad = x[(x != 0) & (x != 1)]
+    if len(bad):
+        raise ValueError(
+            f"{name} must hold only the values [0, 1], but holds "
+            f"{bad[0].item()} (and {len(bad) - 1} more like it)"
+        )
+    return x
+
+
+def _check_update(momentum, weight_decay):
+    if not 0 <= momentum < 1:
+        raise ValueError(f"momentum must lie in [0, 1), not {momentum!r}")
+    if not 0 <= weight_decay < np.inf:
+        raise ValueError(f"weight_decay must be >= 0, not {weight_decay!r}")
+
+
+def _stop_if_diverged(rbm, epoch):
+    for name, parameter in rbm.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise FloatingPointError(
+                f"{name} is not finite after epoch {epoch}: the training "
+                "diverged; use a smaller learning_rate"
+            )
+
+
+def _parameter(value, device, dtype):
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    value = torch.as_tensor(value, dtype=dtype, device=device)
+    return torch.nn.Parameter(value)
+
+
+def _to_numpy(tensor):
+    return tensor.detach().to("cpu", torch.float64).numpy()
+
+
+def _generator(seed, device):
+    """Return a torch generator for a seed, or the one that was given."""
+    if isinstance(seed, torch.Generator):
+        return seed
+    number = np.random.default_rng(seed).integers(2**63)
+    return torch.Generator(device).manual_seed(int(number))

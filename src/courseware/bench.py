@@ -1,0 +1,297 @@
+"""Speeds as ratios, measured side by side in one run.
+
+Each round times every contestant once, one after the other, so that a drift
+of the machine's clock or load meets all of them; a ratio is the median over
+rounds of the ratio within a round. Run it on an otherwise idle machine: all
+contestants use all cores, and a busy core stalls them in different ways.
+"""
+
+import json
+import os
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from sklearn.neural_network import BernoulliRBM
+
+from advml import ising
+from advml.metrics import integrated_autocorrelation_time
+from advml.pytorch.rbm import RBM, train
+
+N_VISIBLE, N_HIDDEN, BATCH = 784, 500, 64
+N_IMAGES = 156 * BATCH  # about 10 000, in batches of equal size
+PRODUCTS = 5  # of batch × visible × hidden, per step of PCD-1
+RATE = 0.05
+SQUARE = 2048
+LATTICE = 32
+
+
+def main(rounds=5, n_images=N_IMAGES, n_sweeps=40_000):
+    """Measure, print the tables and write `_build/bench.json`."""
+    images = binary_images(n_images)
+    with Console(file=sys.stderr).status("persistent contrastive divergence"):
+        training = training_times(images, rounds)
+    with Console(file=sys.stderr).status("Ising model"):
+        sampling = sampling_times(max(1, rounds // 2), n_sweeps)
+    results = {
+        "cores": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "rounds": rounds,
+        "training": training_results(training, len(images)),
+        "sampling": sampling_results(sampling),
+    }
+    show(results)
+    write(results)
+    return results
+
+
+def binary_images(n, seed=0):
+    """Sparse random images, (n, 784) float32: speed ignores the content."""
+    rng = np.random.default_rng(seed)
+    probability = rng.beta(0.3, 1.5, N_VISIBLE)
+    return (rng.random((n, N_VISIBLE)) < probability).astype(np.float32)
+
+
+def training_times(images, rounds):
+    """Seconds of each contestant in each round, after one warm-up."""
+    tensor, double = torch.as_tensor(images), images.astype(np.float64)
+    contestants = {
+        "advml.pytorch.rbm": lambda: course_epoch(tensor),
+        "scikit-learn, float32": lambda: scikit_learn_epoch(images),
+        "scikit-learn, float64": lambda: scikit_learn_epoch(double),
+        "autograd of free energies": lambda: autograd_epoch(tensor),
+        "products, same shapes": lambda: products(tensor),
+        "products, square": square_products,
+    }
+    return alternate(contestants, rounds)
+
+
+def alternate(contestants, rounds):
+    """Time all contestants in turn; round zero warms up and is dropped."""
+    seconds = {name: [] for name in contestants}
+    for _ in range(rounds + 1):
+        for name, run in contestants.items():
+            start = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: values[1:] for name, values in seconds.items()}
+
+
+def course_epoch(images):
+    """One epoch of PCD-1 as in the lectures."""
+    rbm = RBM(N_VISIBLE, N_HIDDEN, device="cpu")
+    train(rbm, images, epochs=1, batch_size=BATCH, learning_rate=RATE)
+
+
+def scikit_learn_epoch(images):
+    """One epoch of scikit-learn's PCD-1."""
+    BernoulliRBM(
+        n_components=N_HIDDEN,
+        batch_size=BATCH,
+        learning_rate=RATE,
+        n_iter=1,
+        random_state=0,
+    ).fit(images)
+
+
+def autograd_epoch(images):
+    """One epoch of the usual loop: loss = F(data) − F(chains), backward."""
+    weights = torch.nn.Parameter(0.01 * torch.randn(N_VISIBLE, N_HIDDEN))
+    visible = torch.nn.Parameter(torch.zeros(N_VISIBLE))
+    hidden = torch.nn.Parameter(torch.zeros(N_HIDDEN))
+    optimiser = torch.optim.SGD([weights, visible, hidden], lr=RATE)
+    softplus = torch.nn.functional.softplus
+
+    def free_energy(x):
+        return -x @ visible - softplus(x @ weights + hidden).sum(1)
+
+    chains = torch.bernoulli(torch.full((BATCH, N_VISIBLE), 0.5))
+    for rows in torch.randperm(len(images)).split(BATCH):
+        with torch.no_grad():
+            h = torch.bernoulli(torch.sigmoid(chains @ weights + hidden))
+            field = h @ weights.T + visible
+            chains = torch.bernoulli(torch.sigmoid(field))
+        loss = (free_energy(images[rows]) - free_energy(chains)).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+
+
+def products(images):
+    """Only the five matrix products of each step of the epoch."""
+    weights, change = torch.zeros(2, N_VISIBLE, N_HIDDEN)
+    x, hidden = images[:BATCH], torch.full((BATCH, N_HIDDEN), 0.5)
+    for _ in range(len(images) // BATCH):
+        x @ weights
+        hidden @ weights.T
+        x @ weights
+        change.addmm_(x.T, hidden, alpha=1e-3)
+        change.addmm_(x.T, hidden, alpha=-1e-3)
+
+
+def square_products():
+    """Ten products of two large square matrices."""
+    matrix = torch.full((SQUARE, SQUARE), 0.5)
+    for _ in range(10):
+        matrix @ matrix
+
+
+def training_results(seconds, n_images):
+    """Ratios to the course's own epoch, and matrix-product rates."""
+    n_steps = n_images // BATCH
+    work = PRODUCTS * 2 * BATCH * N_VISIBLE * N_HIDDEN * n_steps
+    epoch = seconds["advml.pytorch.rbm"]
+    large = seconds["products, square"]
+    square_rate = [10 * 2 * SQUARE**3 / s for s in large]
+    return {
+        "seconds": {k: statistics.median(v) for k, v in seconds.items()},
+        "speed-up over scikit-learn, float32": ratio(
+            seconds["scikit-learn, float32"], epoch
+        ),
+        "speed-up over scikit-learn, float64": ratio(
+            seconds["scikit-learn, float64"], epoch
+        ),
+        "speed-up over autograd": ratio(
+            seconds["autograd of free energies"], epoch
+        ),
+        "fraction of the rate of the same products": ratio(
+            seconds["products, same shapes"], epoch
+        ),
+        "fraction of the rate of large square products": ratio(
+            [work / s for s in epoch], square_rate
+        ),
+        "GFLOP/s": work / statistics.median(epoch) / 1e9,
+        "GFLOP/s, square": statistics.median(square_rate) / 1e9,
+    }
+
+
+def ratio(numerators, denominators):
+    """Median over rounds of the ratio within each round."""
+    pairs = zip(numerators, denominators, strict=True)
+    return statistics.median(a / b for a, b in pairs)
+
+
+def sampling_times(rounds, n_sweeps):
+    """Seconds per effective sample of |M| at L = 32, T_c, in each round."""
+    samplers = {
+        "Wolff clusters": lambda seed: compiled(n_sweeps // 4, seed, "wolff"),
+        "Metropolis, compiled": lambda seed: compiled(
+            n_sweeps, seed, "metropolis"
+        ),
+        "Metropolis, plain NumPy": lambda seed: plain(n_sweeps, seed),
+    }
+    compiled(10, 0, "wolff"), compiled(10, 0, "metropolis")
+    seconds = {name: [] for name in samplers}
+    for seed in range(rounds):
+        for name, run in samplers.items():
+            taken, magnetisation = run(seed)
+            tau = integrated_autocorrelation_time(np.abs(magnetisation))
+            samples = len(magnetisation) / (2 * tau)
+            seconds[name].append(taken / samples)
+    return seconds
+
+
+def compiled(n_sweeps, seed, algorithm):
+    """Time a chain of the course; its start-up counts, unlike plain's."""
+    start = time.perf_counter()
+    chain = ising.chain(
+        LATTICE,
+        ising.CRITICAL_TEMPERATURE,
+        n_sweeps,
+        seed=seed,
+        algorithm=algorithm,
+    )
+    return time.perf_counter() - start, chain.magnetisations
+
+
+def plain(n_sweeps, seed):
+    """Time checkerboard Metropolis in NumPy, both colours per sweep."""
+    rng = np.random.default_rng(seed)
+    spins = ising.sample(LATTICE, ising.CRITICAL_TEMPERATURE, 1, seed=seed)[
+        0
+    ].astype(float)
+    row, column = np.indices(spins.shape)
+    colours = [(row + column) % 2 == c for c in (0, 1)]
+    magnetisation = np.empty(n_sweeps)
+    start = time.perf_counter()
+    for i in range(n_sweeps):
+        for colour in colours:
+            field = sum(np.roll(spins, s, a) for a in (0, 1) for s in (1, -1))
+            cost = 2 * spins * field / ising.CRITICAL_TEMPERATURE
+            accept = rng.random(spins.shape) < np.exp(-cost)
+            spins[accept & colour] *= -1
+        magnetisation[i] = spins.sum()
+    return time.perf_counter() - start, magnetisation
+
+
+def sampling_results(seconds):
+    """Speed-ups of cluster updates at equal effective samples."""
+    wolff = seconds["Wolff clusters"]
+    return {
+        "seconds per effective sample": {
+            name: statistics.median(values) for name, values in seconds.items()
+        },
+        **{
+            f"Wolff's speed-up over {name}": ratio(values, wolff)
+            for name, values in seconds.items()
+            if values is not wolff
+        },
+    }
+
+
+TARGETS = {
+    "speed-up over scikit-learn, float32": 1.5,
+    "speed-up over autograd": 2.0,
+    "fraction of the rate of the same products": 0.6,
+}
+
+
+def show(results):
+    """Print one table per subject."""
+    console = Console()
+    console.print(
+        f"{results['cores']} cores, {results['torch_threads']} threads, "
+        f"medians of {results['rounds']} rounds"
+    )
+    titles = {
+        "training": f"PCD-1, {N_VISIBLE}×{N_HIDDEN}, batch {BATCH}, float32",
+        "sampling": f"Ising model, L = {LATTICE}, T_c, samples of |M|",
+    }
+    for part, title in titles.items():
+        table = Table(title=title)
+        table.add_column("what")
+        table.add_column("measured", justify="right")
+        table.add_column("target", justify="right")
+        for name, value in flat(results[part]):
+            target = TARGETS.get(name)
+            goal = "" if target is None else f"≥ {target:g}"
+            table.add_row(name, f"{value:.3g}", goal)
+        console.print(table)
+
+
+def flat(results):
+    """Yield (name, number) with nested names joined."""
+    for name, value in results.items():
+        if isinstance(value, dict):
+            for inner, number in value.items():
+                yield f"{name}: {inner}", number
+        else:
+            yield name, value
+
+
+def write(results):
+    """Write `_build/bench.json` beside the other results, in one piece."""
+    folder = Path(__file__).resolve().parents[2] / "_build"
+    folder.mkdir(exist_ok=True)
+    partial = folder / "bench.json.part"
+    partial.write_text(json.dumps(results, indent=2) + "\n")
+    partial.replace(folder / "bench.json")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""Show that the tests bite: plant one fault at a time and see them fail.
+
+    .venv/bin/python tests/plant_faults.py [--notebooks] [NAME ...]
+
+Each fault is a wrong factor or sign in one formula, put into a copy of the
+repository; the tests of the science, and with --notebooks the notebooks too,
+have to fail there. The rule that stored outputs belong to the current code is
+left out, because it would notice any change at all. The exit status says
+whether every fault was caught.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# name: (file, what stands there, what is put there)
+FAULTS = {
+    "Ising energy": (
+        "src/advml/ising.py",
+        "return -(spins * (right + below)).sum(",
+        "return -0.5 * (spins * (right + below)).sum(",
+    ),
+    "RBM energy": (
+        "src/advml/rbm.py",
+        "return -x @ self.visible_bias - h @ self.hidden_bias - interaction",
+        "return -x @ self.visible_bias - h @ self.hidden_bias + interaction",
+    ),
+    "RBM gradient": (
+        "src/advml/rbm.py",
+        "return Gradient((p[:, None] * x).T @ h, p @ x, p @ h)",
+        "return Gradient(0.5 * (p[:, None] * x).T @ h, p @ x, p @ h)",
+    ),
+    "RBM gradient in PyTorch": (
+        "src/advml/pytorch/rbm.py",
+        "velocity.weights.addmm_(x.T, hidden, beta=keep, alpha=rate)",
+        "velocity.weights.addmm_(x.T, hidden, beta=keep, alpha=0.5 * rate)",
+    ),
+    "AIS weights": (
+        "src/advml/likelihood.py",
+        "log_w += (softplus(new * field) - softplus(old * field)).sum(-1)",
+        "log_w += 0.98 * (softplus(new*field) - softplus(old*field)).sum(-1)",
+    ),
+    "Langevin noise": (
+        "src/advml/sampling.py",
+        "x = x + drift + np.sqrt(2 * step) * noise",
+        "x = x + drift + np.sqrt(step) * noise",
+    ),
+    "Wolff cluster": (
+        "src/advml/ising.py",
+        "return -np.expm1(-2 / positive",
+        "return -np.expm1(-1 / positive",
+    ),
+}
+
+
+def plant(copy, file, old, new):
+    """Put the fault in; complain if its place is gone or not unique."""
+    path = copy / file
+    code = path.read_text(encoding="utf-8")
+    if code.count(old) != 1:
+        sys.exit(f"{file} holds {code.count(old)} times: {old}")
+    path.write_text(code.replace(old, new), encoding="utf-8")
+
+
+def failures(copy, notebooks):
+    """The names of the tests that fail in the copy."""
+    what = ["tests/advml"]
+    if notebooks:
+        sanitizer = "--nbval-sanitize-with=tests/nbval_sanitize.cfg"
+        what += ["notebooks", "--nbval", "--nbval-current-env", sanitizer]
+    command = [sys.executable, "-m", "pytest", "-q", "-rfE", "-n", "2"]
+    command += ["--dist", "loadfile", "-p", "no:cacheprovider"]
+    # The copy's modules come before those of the installed course.
+    variables = os.environ | {
+        "PYTHONPATH": str(copy / "src"),
+        "ADVML_NO_PROGRESS": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+    ran = subprocess.run(
+        [*command, *what],
+        cwd=copy,
+        env=variables,
+        capture_output=True,
+        text=True,
+    )
+    found = re.findall(r"^(?:FAILED|ERROR) (\S+)", ran.stdout, re.MULTILINE)
+    if bool(found) != bool(ran.returncode):
+        sys.exit(f"the tests did not run:\n{ran.stdout[-2000:]}{ran.stderr}")
+    return found
+
+
+def main():
+    """Plant the faults that were asked for, or all; tell what caught them."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--notebooks", action="store_true")
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    arguments = parser.parse_args()
+    missed = []
+    for name in arguments.names or FAULTS:
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder) / "course"
+            leave = shutil.ignore_patterns(".*", "_build", "__pycache__")
+            shutil.copytree(ROOT, copy, ignore=leave)
+            plant(copy, *FAULTS[name])
+            caught = failures(copy, arguments.notebooks)
+        print(f"{name}: {len(caught)} tests fail", *caught[:6], sep="\n    ")
+        if not caught:
+            missed.append(name)
+    sys.exit(f"not caught: {', '.join(missed)}" if missed else 0)
+
+
+if __name__ == "__main__":
+    main()
