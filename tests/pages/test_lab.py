@@ -14,7 +14,7 @@ from courseware import lab, library
 from courseware.publish import STORED
 
 START = "00_start_here"
-SECONDS = 120
+SECONDS = 300
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +124,9 @@ def test_lecture_runs_to_its_end(tab, address):
     cells = nbformat.read(STORED / name, as_version=4).cells
     n_code = sum(cell.cell_type == "code" for cell in cells)
     notebook = open_notebook(tab, address, name)
+    # A kernel that is still starting would lose the order to run.
+    idle = ".jp-Notebook-ExecutionIndicator[data-status='idle']"
+    notebook.locator(idle).wait_for(timeout=60_000)
     notebook.locator("[data-command='notebook:restart-run-all']").click()
     tab.locator(".jp-Dialog .jp-mod-accept").click()
     prompts = notebook.locator(".jp-CodeCell .jp-InputPrompt")
