@@ -53,7 +53,7 @@ def test_empty_course_is_all_in_preparation(tmp_path):
     assemble(tmp_path / "none", tmp_path / "source", tmp_path / "none")
     source = tmp_path / "source"
     assert "0 are written" in generated(source, "claim_count")
-    assert "1.1 Statistical mechanics" in generated(source, "course_map")
+    assert "1.1 Sample a magnet" in generated(source, "course_map")
     assert ".ipynb" not in generated(source, "course_map")
     assert "No lecture" in generated(source, "claims")
     assert "No lecture" in generated(source, "timings")
@@ -68,7 +68,7 @@ def test_lecture_is_found_by_its_number(tmp_path):
     assert ":caption: Week 1: Boltzmann machines" in contents
     cards = generated(tmp_path / "source", "course_map")
     assert f"- [1.1 Shake a magnet](/{HOME}.ipynb)" in cards
-    assert "- 1.2 Restricted Boltzmann machines" in cards
+    assert "- 1.2 Build a restricted Boltzmann machine" in cards
 
 
 def test_notebook_outside_the_plan_is_refused(tmp_path):
