@@ -91,7 +91,7 @@ class RBM(torch.nn.Module):
 
     def free_energy(self, x):
         """F(x) = −a·x − Σ_j softplus(b_j + (xW)_j) (eq-rbm-free-energy)."""
-        field = x @ self.weight_matrix + self.hidden_bias
+        field = _affine(x, self.weight_matrix, self.hidden_bias)
         # logaddexp(u, 0) = log(1 + e^u) without overflow; torch's softplus
         # becomes linear at u = 20, which costs digits in double precision.
         softplus = torch.logaddexp(field, field.new_zeros(()))
@@ -99,11 +99,13 @@ class RBM(torch.nn.Module):
 
     def hidden_probability(self, x):
         """p(h_j = 1 | x) = σ(b_j + (xW)_j) (eq-rbm-conditionals)."""
-        return torch.sigmoid(x @ self.weight_matrix + self.hidden_bias)
+        field = _affine(x, self.weight_matrix, self.hidden_bias)
+        return torch.sigmoid(field)
 
     def visible_probability(self, h):
         """p(x_i = 1 | h) = σ(a_i + (Wh)_i) (eq-rbm-conditionals)."""
-        return torch.sigmoid(h @ self.weight_matrix.T + self.visible_bias)
+        field = _affine(h, self.weight_matrix.T, self.visible_bias)
+        return torch.sigmoid(field)
 
     @torch.no_grad()
     def sample(self, n, n_steps, seed, *, start=None):
@@ -154,7 +156,8 @@ def step(
     Implements eq-training-update. `chains` (n_chains, n_hidden) are
     persistent chains as in :func:`gibbs_steps`; None starts chains at the
     batch `x`, which is contrastive divergence. `velocity` is a Gradient of
-    tensors, zero if None, and is changed in place as well.
+    tensors and is changed in place as well; None stands for no memory, and
+    asks for `momentum` zero.
     Returns the chains after the step.
 
     Source: Hinton (2002); Tieleman (2008).
@@ -164,27 +167,45 @@ def step(
     model_x, model_hidden = gibbs_steps(
         rbm, start, hidden_uniforms, visible_uniforms
     )
-    velocity = zero_velocity(rbm) if velocity is None else velocity
-    _add_phase(velocity, x, hidden, learning_rate, keep=momentum)
-    _add_phase(velocity, model_x, model_hidden, -learning_rate)
+    change = _remembered(velocity, momentum, rbm)
     if weight_decay:
         decay = learning_rate * weight_decay
-        velocity.weights.sub_(rbm.weight_matrix, alpha=decay)
-    for parameter, v in zip(rbm.parameters(), velocity, strict=True):
-        parameter.add_(v)
+        change.weights.sub_(rbm.weight_matrix, alpha=decay)
+    _add_phase(change, x, hidden, learning_rate)
+    _add_phase(change, model_x, model_hidden, -learning_rate)
+    if velocity is not None:
+        for parameter, v in zip(rbm.parameters(), velocity, strict=True):
+            parameter.add_(v)
     return model_hidden
 
 
-def _add_phase(velocity, x, hidden, rate, keep=1.0):
-    """Add rate times the averages of x hᵀ, x and h to `keep` × velocity.
+def _remembered(velocity, momentum, rbm):
+    """What the change of this step is added to: momentum × velocity.
+
+    With nothing to remember these are the parameters themselves, which saves
+    two of the four passes over the weights that a step makes.
+    """
+    if velocity is None:
+        if momentum:
+            raise ValueError(
+                f"momentum must be 0 without a velocity, not {momentum!r}"
+            )
+        return Gradient(*rbm.parameters())
+    for v in velocity:
+        v.mul_(momentum)
+    return velocity
+
+
+def _add_phase(change, x, hidden, rate):
+    """Add rate times the averages of x hᵀ, x and h to `change`, in place.
 
     The product scales and adds in one pass over the weights, which would
     otherwise cost as much time as the random numbers.
     """
     rate = rate / len(x)
-    velocity.weights.addmm_(x.T, hidden, beta=keep, alpha=rate)
-    velocity.visible_bias.mul_(keep).add_(x.sum(0), alpha=rate)
-    velocity.hidden_bias.mul_(keep).add_(hidden.sum(0), alpha=rate)
+    change.weights.addmm_(x.T, hidden, alpha=rate)
+    change.visible_bias.add_(x.sum(0), alpha=rate)
+    change.hidden_bias.add_(hidden.sum(0), alpha=rate)
 
 
 def train(
@@ -242,7 +263,7 @@ def train(
     n_steps = count("epochs", epochs) * -(-len(data) // size)
     rates = iter(_rates(learning_rate, final_learning_rate, n_steps))
     generator = _generator(seed, data.device)
-    velocity = zero_velocity(rbm)
+    velocity = zero_velocity(rbm) if momentum else None
     for epoch in range(1, epochs + 1):
         for x in _batches(data, size, generator):
             n = len(x if chains is None else chains)
@@ -304,9 +325,14 @@ def _chains(rbm, method, n_chains, chains):
     return chains
 
 
+def _affine(x, weights, bias):
+    """Return x @ weights + bias, computed in one pass."""
+    return torch.nn.functional.linear(x, weights.T, bias)
+
+
 def _coins(probability, uniforms):
     """Ones with the given probabilities: one uniform number per entry."""
-    return (uniforms < probability).to(probability.dtype)
+    return torch.lt(uniforms, probability, out=torch.empty_like(probability))
 
 
 def _uniforms(rbm, n_steps, n_chains, generator):

@@ -107,8 +107,9 @@ def numpy_step(rbm, x, chains, u_h, u_x, rate, momentum, decay, velocity):
 @pytest.mark.parametrize(("dtype", "tolerance"), PRECISION)
 @pytest.mark.parametrize("n_persistent", [4, 9, None])
 @pytest.mark.parametrize("n_gibbs_steps", [1, 3])
+@pytest.mark.parametrize("momentum", [0.6, None])
 def test_one_step_equals_the_numpy_formula(
-    dtype, tolerance, n_persistent, n_gibbs_steps
+    dtype, tolerance, n_persistent, n_gibbs_steps, momentum
 ):
     rng = np.random.default_rng(1)
     exact = random_rbm(scale=0.5)
@@ -119,18 +120,22 @@ def test_one_step_equals_the_numpy_formula(
     u_h = rng.integers(0, 1024, (n_gibbs_steps, n_chains, 5)) / 1024
     u_x = rng.integers(0, 1024, (n_gibbs_steps, n_chains, 7)) / 1024
     old = [rng.normal(0, 0.1, p.shape) for p in arrays_of_numpy(exact)]
-    expected, q = numpy_step(exact, x, chains, u_h, u_x, 0.1, 0.6, 0.02, old)
+    if momentum is None:  # no memory
+        old = [np.zeros_like(v) for v in old]
+    expected, q = numpy_step(
+        exact, x, chains, u_h, u_x, 0.1, momentum or 0.0, 0.02, old
+    )
 
     rbm = RBM.from_numpy(exact, dtype=dtype, device="cpu")
     start = None if chains is None else tensors(dtype, chains)[0]
-    velocity = Gradient(*tensors(dtype, *old))
+    velocity = momentum and Gradient(*tensors(dtype, *old))
     reached = step(
         rbm,
         *tensors(dtype, x),
         start,
         *tensors(dtype, u_h, u_x),
         learning_rate=0.1,
-        momentum=0.6,
+        momentum=momentum or 0.0,
         weight_decay=0.02,
         velocity=velocity,
     )
@@ -139,10 +144,11 @@ def test_one_step_equals_the_numpy_formula(
             measured, want, rtol=tolerance, atol=tolerance
         )
     np.testing.assert_allclose(reached, q, rtol=tolerance, atol=tolerance)
-    change = expected[0] - exact.weights
-    np.testing.assert_allclose(
-        velocity.weights, change, rtol=tolerance, atol=tolerance
-    )
+    if velocity is not None:
+        change = expected[0] - exact.weights
+        np.testing.assert_allclose(
+            velocity.weights, change, rtol=tolerance, atol=tolerance
+        )
 
 
 def arrays_of_numpy(rbm):
@@ -321,6 +327,36 @@ def test_the_learning_rate_falls_on_a_straight_line(monkeypatch):
         final_learning_rate=0.0,
     )
     np.testing.assert_allclose(rates, [0.5, 0.4, 0.3, 0.2, 0.1, 0.0])
+
+
+def test_momentum_is_remembered_from_step_to_step(monkeypatch):
+    from advml.pytorch import rbm as module
+
+    drifts = []
+
+    def record(rbm, x, chains, *u, momentum, velocity, **options):
+        velocity.visible_bias.mul_(momentum).add_(1)
+        drifts.append(velocity.visible_bias[0].item())
+        return chains
+
+    monkeypatch.setattr(module, "step", record)
+    rbm = RBM(4, 2, device="cpu")
+    module.train(rbm, np.zeros((3, 4)), epochs=3, momentum=0.5)
+    assert drifts == [1, 1.5, 1.75]
+
+
+def test_momentum_without_a_velocity_is_refused():
+    rbm, u_h, u_x = RBM(4, 2, device="cpu"), *torch.rand(2, 1, 3, 1)
+    with pytest.raises(ValueError, match=r"must be 0 .* not 0\.5"):
+        step(
+            rbm,
+            torch.zeros(3, 4),
+            None,
+            u_h.expand(1, 3, 2),
+            u_x.expand(1, 3, 4),
+            learning_rate=0.1,
+            momentum=0.5,
+        )
 
 
 def test_callback_and_persistent_chains_are_handed_on():
