@@ -273,8 +273,8 @@ for rule, P in matrices.items():
 
 # %% [markdown]
 # The ratio of two successive distances, late in the decay, gives the **relaxation time** $1/(1-|\lambda_2|)$. Which rule is faster?
-# Metropolis rejects less: every off-diagonal entry of its matrix is at least that of the heat bath. Peskun {cite}`peskun1973` showed that then
-# each of its eigenvalues lies below that of the heat bath of the same rank. Here $\lambda_2 > 0$ for both, and Metropolis
+# Metropolis rejects less: every off-diagonal entry of its matrix is at least that of the heat bath. From this
+# order of Peskun {cite}`peskun1973` it follows that none of its eigenvalues lies above that of the heat bath of the same rank. Here $\lambda_2 > 0$ for both, and Metropolis
 # forgets faster. At the other end of the spectrum the theorem brings a mode closer to $-1$, and there Metropolis can be slower: see the
 # first exercise.
 
@@ -1026,7 +1026,7 @@ verify(
 # A Markov chain with detailed balance samples a distribution that you know only up to its normalisation, and its eigenvalues say how fast.
 # Of $n$ correlated samples, $n/(2\tau)$ count; local updates make $\tau$ grow like
 # $L^{2.17}$ at a critical point, while clusters hardly notice it. An exact answer, wherever there is one, is worth more than a plausible picture.
-# For more, read Newman and Barkema {cite}`newman1999` and Levin, Peres and Wilmer {cite}`levin2017`.
+# For more, read Newman and Barkema {cite}`newman1999` and Levin and Peres {cite}`levin2017`.
 #
 # **Next:** in {doc}`02_restricted_boltzmann_machines` the couplings are no longer given. They are learned from data, and the same chains
 # tell the model what it believes.

@@ -273,6 +273,82 @@ class GaussianRBM:
         return shaped("h", one_of("h", h, (0, 1)), (self.n_hidden,))
 
 
+def spin_rbm(couplings):
+    r"""Return the machine of spins s, h = ±1 with E = -s^T V h, in {0,1}.
+
+    With s = 2x - 1 and h likewise: W = 4 V, a_i = -2 sum_j v_ij and
+    b_j = -2 sum_i v_ij (eq-ising-rbm-units). Spins have no biases, so that
+    p(s) = p(-s). The dropped constant makes the log Z of the spins larger
+    than that of the machine returned, by the sum of all v_ij.
+
+    `couplings` is V, of shape (n_visible, n_hidden); ValueError as in `RBM`.
+    """
+    v = finite("couplings", couplings)
+    if v.ndim != 2:
+        raise ValueError(f"couplings must have two axes, not shape {v.shape}")
+    return RBM(4 * v, -2 * v.sum(axis=1), -2 * v.sum(axis=0))
+
+
+def ising_rbm(couplings):
+    r"""Return the machine that *is* an Ising model, exactly.
+
+    p(s) is proportional to exp(sum_{i<k} K_ik s_i s_k). Each pair with
+    K_ik != 0 gets one hidden spin, coupled to both with the strength
+    w = arccosh(exp(2 |K_ik|)) / 2, and with opposite signs if K_ik < 0
+    (eq-ising-rbm-decoration). With N_b such pairs
+
+        log Z = log Z_Ising + sum_{i<k} (ln 2 + |K_ik| - 2 w_ik [K_ik > 0]),
+
+    where the last term comes from the units {0,1} (eq-ising-rbm-log-z).
+
+    Parameters
+    ----------
+    couplings : array (n, n)
+        K = J / T, symmetric with zero diagonal and at least one pair.
+
+    Source: the decoration transformation, Fisher (1959).
+    """
+    k = shaped("couplings", finite("couplings", couplings), (None, None))
+    if k.ndim != 2 or k.shape[0] != k.shape[1] or np.any(k != k.T):
+        raise ValueError("couplings must be a symmetric matrix")
+    if np.any(np.diag(k)) or not np.any(k):
+        raise ValueError(
+            "couplings must have a zero diagonal and some other entry"
+        )
+    first, second = np.nonzero(np.triu(k))
+    pairs = np.arange(len(first))
+    strength = np.arccosh(np.exp(2 * np.abs(k[first, second]))) / 2
+    v = np.zeros((len(k), len(first)))
+    v[first, pairs] = strength
+    v[second, pairs] = strength * np.sign(k[first, second])
+    return spin_rbm(v)
+
+
+def local_coupling(rbm, x, i, k):
+    r"""Coupling K_ik(x) between two visible units, the others held at x.
+
+    Whatever a machine has learned, as a function of two spins s = 2x - 1
+    alone log p is K_ik s_i s_k plus terms in one spin or none, so that
+
+        4 K_ik = log [p(+,+) p(-,-) / p(+,-) p(-,+)]    (eq-ising-coupling).
+
+    It is a free-energy difference and needs no Z. In an Ising model it does
+    not depend on x. `x` has shape (..., n_visible), the result (...);
+    ValueError unless i and k are two different units.
+    """
+    units = [count(n, u, at_least=0) for n, u in (("i", i), ("k", k))]
+    if i == k or max(units) >= rbm.n_visible:
+        raise ValueError(
+            f"i and k must be two units below {rbm.n_visible}, not {i}, {k}"
+        )
+    x, total = np.array(rbm._visible(x)), 0.0
+    for x_i, x_k in ((1, 1), (0, 0), (1, 0), (0, 1)):
+        x[..., i], x[..., k] = x_i, x_k
+        sign = 1 if x_i == x_k else -1
+        total = total - sign * rbm._free_energy(x)
+    return total / 4
+
+
 def block_gibbs(rbm, start, n_steps, seed):
     """Run `n_steps` sweeps x -> h -> x from `start`; return the last x.
 
@@ -345,7 +421,7 @@ def model_averages(rbm):
 def gibbs_transition_matrix(rbm):
     """Transition matrix of one block Gibbs sweep on the visible states.
 
-    T[k, l] = sum_h p(x_l | h) p(h | x_k), shape (2^n_visible, 2^n_visible),
+    P[k, l] = sum_h p(x_l | h) p(h | x_k), shape (2^n_visible, 2^n_visible),
     rows sum to 1, states ordered like `all_states` (eq-rbm-transition).
     """
     x, h = all_states(rbm.n_visible), all_states(rbm.n_hidden)

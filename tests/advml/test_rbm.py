@@ -8,6 +8,7 @@ import torch
 from scipy import integrate, stats
 
 import advml.rbm
+from advml import ising
 from advml.rbm import (
     RBM,
     GaussianRBM,
@@ -15,9 +16,12 @@ from advml.rbm import (
     block_gibbs,
     contrastive_divergence,
     gibbs_transition_matrix,
+    ising_rbm,
+    local_coupling,
     log_likelihood_gradient,
     model_averages,
     softplus,
+    spin_rbm,
 )
 
 SHAPES = [(4, 3), (3, 4), (5, 5), (1, 1)]
@@ -462,3 +466,128 @@ def test_gaussian_data_must_be_finite():
     rbm = GaussianRBM(**GOOD, scale=1)
     with pytest.raises(ValueError, match=r"x must be finite.*inf"):
         rbm.free_energy([0.0, 1.0, np.inf])
+
+
+def spin_states(n):
+    return [np.array(s) for s in itertools.product((-1, 1), repeat=n)]
+
+
+def spin_glass(n, seed):
+    """Couplings of both signs on about half of all pairs."""
+    rng = np.random.default_rng(seed)
+    k = np.triu(rng.normal(0, 0.7, (n, n)) * rng.integers(0, 2, (n, n)), 1)
+    k[0, 1], k[1, 2] = 0.6, -0.9
+    return k + k.T
+
+
+def pair_exponent(k, s):
+    """Sum of K_ij s_i s_j, pair by pair."""
+    n = len(s)
+    return sum(k[i, j] * s[i] * s[j] for i in range(n) for j in range(i))
+
+
+def test_spin_machine_against_sums_over_both_layers():
+    v = np.random.default_rng(0).standard_normal((4, 3))
+    rbm, total = spin_rbm(v), 0.0
+    weights = []
+    for s in spin_states(4):
+        weights.append(sum(np.exp(s @ v @ h) for h in spin_states(3)))
+        total += weights[-1]
+    x = (np.array(spin_states(4)) + 1) / 2
+    np.testing.assert_allclose(
+        rbm.log_probability(x), np.log(weights) - np.log(total), atol=1e-13
+    )
+    np.testing.assert_allclose(
+        rbm.log_partition() + v.sum(), np.log(total), rtol=1e-14
+    )
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_ising_machine_is_the_ising_model(seed):
+    k = spin_glass(6, seed)
+    rbm = ising_rbm(k)
+    exponent = np.array([pair_exponent(k, s) for s in spin_states(6)])
+    log_z = np.log(np.exp(exponent).sum())
+    x = (np.array(spin_states(6)) + 1) / 2
+    np.testing.assert_allclose(
+        rbm.log_probability(x), exponent - log_z, atol=1e-12
+    )
+    # The offset of the docstring, summed pair by pair.
+    offset = 0.0
+    for i in range(6):
+        for j in range(i):
+            if k[i, j]:
+                w = np.log(
+                    np.exp(2 * abs(k[i, j]))
+                    + np.sqrt(np.exp(4 * abs(k[i, j])) - 1)
+                )
+                offset += np.log(2) + abs(k[i, j]) - w * (k[i, j] > 0)
+    assert rbm.log_partition() == pytest.approx(log_z + offset, abs=1e-12)
+
+
+def test_ising_machine_of_the_torus_has_kaufmans_log_z():
+    temperature = ising.CRITICAL_TEMPERATURE
+    k = np.zeros((16, 16))
+    sites = np.arange(16)[:, None]
+    k[sites, ising.neighbours(4)] = 1 / temperature
+    rbm = ising_rbm(k)
+    assert rbm.weights.shape == (16, 32)
+    # At T_c exp(2K) = 1 + sqrt 2, and cosh 2w is that.
+    w = np.arccosh(1 + np.sqrt(2)) / 2
+    assert w == pytest.approx(0.7642855, abs=1e-7)
+    np.testing.assert_allclose(rbm.weights.max(axis=0), 4 * w, rtol=1e-14)
+    expected = ising.log_partition(4, temperature)
+    expected += 32 * (np.log(2) + 1 / temperature - 2 * w)
+    assert rbm.log_partition() == pytest.approx(expected, abs=1e-11)
+
+
+def test_local_coupling_of_an_ising_machine_is_its_coupling():
+    k = spin_glass(6, seed=9)
+    rbm, x = ising_rbm(k), np.array(binary(6))
+    for i, j in itertools.permutations(range(6), 2):
+        np.testing.assert_allclose(
+            local_coupling(rbm, x, i, j), k[i, j], atol=1e-12
+        )
+
+
+def test_local_coupling_of_one_hidden_unit_by_hand():
+    # 1/4 log of a ratio of hyperbolic cosines; biases and a third spin shift
+    # the arguments, visible biases drop out.
+    v, theta = np.array([0.9, -0.4, 0.7]), 0.3
+    spins = spin_rbm(v[:, None])
+    bias = spins.hidden_bias + 2 * theta
+    visible_bias = spins.visible_bias + np.array([0.5, -1.0, 2.0])
+    rbm = RBM(spins.weights, visible_bias, bias)
+    for s_3 in (-1, 1):
+        u = theta + v[2] * s_3
+        ratio = np.cosh(u + v[0] + v[1]) * np.cosh(u - v[0] - v[1])
+        ratio /= np.cosh(u + v[0] - v[1]) * np.cosh(u - v[0] + v[1])
+        found = local_coupling(rbm, [1, 0, (1 + s_3) / 2], 0, 1)
+        assert found == pytest.approx(np.log(ratio) / 4, abs=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: spin_rbm([1.0, 2.0]), r"couplings.*\(2,\)"),
+        (lambda: spin_rbm([[np.nan]]), "couplings must be finite.*nan"),
+        (lambda: ising_rbm([1.0, 2.0]), r"couplings.*\(2,\)"),
+        (lambda: ising_rbm(np.ones((2, 3))), "couplings.*symmetric"),
+        (lambda: ising_rbm([[0, 1], [0.9, 0]]), "couplings.*symmetric"),
+        (lambda: ising_rbm([[1, 1], [1, 0]]), "couplings.*zero diagonal"),
+        (lambda: ising_rbm(np.zeros((3, 3))), "couplings.*some other"),
+        (lambda: local_coupling(RBM(**GOOD), [0, 1, 1], 1, 1), "not 1, 1"),
+        (lambda: local_coupling(RBM(**GOOD), [0, 1, 1], 0, 3), "not 0, 3"),
+        (lambda: local_coupling(RBM(**GOOD), [0, 1, 1], -1, 2), "i must.*-1"),
+        (lambda: local_coupling(RBM(**GOOD), [0, 1, 0.5], 0, 1), r"0\.5"),
+    ],
+)
+def test_bad_couplings(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_local_coupling_leaves_its_argument_alone():
+    x = np.zeros((2, 3))
+    local_coupling(RBM(**GOOD), x, 0, 1)
+    assert not x.any()

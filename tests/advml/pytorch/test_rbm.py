@@ -345,20 +345,6 @@ def test_momentum_is_remembered_from_step_to_step(monkeypatch):
     assert drifts == [1, 1.5, 1.75]
 
 
-def test_momentum_without_a_velocity_is_refused():
-    rbm, u_h, u_x = RBM(4, 2, device="cpu"), *torch.rand(2, 1, 3, 1)
-    with pytest.raises(ValueError, match=r"must be 0 .* not 0\.5"):
-        step(
-            rbm,
-            torch.zeros(3, 4),
-            None,
-            u_h.expand(1, 3, 2),
-            u_x.expand(1, 3, 4),
-            learning_rate=0.1,
-            momentum=0.5,
-        )
-
-
 def test_callback_and_persistent_chains_are_handed_on():
     data = np.random.default_rng(0).integers(0, 2, (12, 6))
     rbm, epochs = RBM(6, 4, device="cpu"), []
