@@ -39,8 +39,18 @@ FAULTS = {
     ),
     "RBM gradient in PyTorch": (
         "src/advml/pytorch/rbm.py",
-        "velocity.weights.addmm_(x.T, hidden, beta=keep, alpha=rate)",
-        "velocity.weights.addmm_(x.T, hidden, beta=keep, alpha=0.5 * rate)",
+        "change.weights.addmm_(x.T, hidden, alpha=rate)",
+        "change.weights.addmm_(x.T, hidden, alpha=0.5 * rate)",
+    ),
+    "RBM gradient in TensorFlow": (
+        "src/advml/tensorflow/rbm.py",
+        "tf.matmul(x, hidden / n, transpose_a=True)",
+        "tf.matmul(x, 0.5 * hidden / n, transpose_a=True)",
+    ),
+    "Random numbers of the Keras model": (
+        "src/advml/tensorflow/rbm.py",
+        "        state.assign_add([0, 1])\n    return drawn",
+        "    return drawn",
     ),
     "AIS weights": (
         "src/advml/likelihood.py",
@@ -51,6 +61,21 @@ FAULTS = {
         "src/advml/sampling.py",
         "x = x + drift + np.sqrt(2 * step) * noise",
         "x = x + drift + np.sqrt(step) * noise",
+    ),
+    "Ising model as an RBM": (
+        "src/advml/rbm.py",
+        "np.arccosh(np.exp(2 * np.abs(k[first, second]))) / 2",
+        "np.arccosh(np.exp(np.abs(k[first, second]))) / 2",
+    ),
+    "Local energy of the quantum chain": (
+        "src/advml/quantum.py",
+        "flips = np.exp(log_ratio / 2).sum(-1)",
+        "flips = np.exp(log_ratio).sum(-1)",
+    ),
+    "Kinetic energy of the quantum dot": (
+        "src/advml/quantum.py",
+        "kinetic = -(dot_laplacian(rbm, x, jastrow) + (drift**2).sum(1)) / 2",
+        "kinetic = -(dot_laplacian(rbm, x, jastrow) - (drift**2).sum(1)) / 2",
     ),
     "Wolff cluster": (
         "src/advml/ising.py",

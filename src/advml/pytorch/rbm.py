@@ -30,7 +30,7 @@ class RBM(torch.nn.Module):
         Standard deviation of the normal initial weights. Equal weights would
         stay equal for ever; small random ones break the symmetry.
     visible_bias : array (n_visible,), optional
-        Initial visible biases, zero if not given; see :func:`data_bias`.
+        Initial visible biases, zero if not given.
     seed : int or numpy.random.Generator
         Source of the initial weights.
     device, dtype
@@ -259,7 +259,8 @@ def train(
     size = min(count("batch_size", batch_size), len(data))
     k = count("n_gibbs_steps", n_gibbs_steps)
     _check_update(momentum, weight_decay)
-    chains = _chains(rbm, method, n_chains or size, chains)
+    n_chains = size if n_chains is None else n_chains
+    chains = _chains(rbm, method, n_chains, chains)
     n_steps = count("epochs", epochs) * -(-len(data) // size)
     rates = iter(_rates(learning_rate, final_learning_rate, n_steps))
     generator = _generator(seed, data.device)

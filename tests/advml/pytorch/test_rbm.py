@@ -413,6 +413,7 @@ def test_autograd_of_the_free_energies_gives_the_same_step():
         ),
         (lambda r: train(r, np.zeros((4, 3)), epochs=0), "epochs.*0"),
         (lambda r: train(r, np.zeros((4, 3)), batch_size=0), "batch_size.*0"),
+        (lambda r: train(r, np.zeros((4, 3)), n_chains=0), "n_chains.*0"),
         (
             lambda r: train(r, np.zeros((4, 3)), n_gibbs_steps=0),
             "n_gibbs_steps",
