@@ -20,8 +20,9 @@ MODULES = sorted(
 # and from the leaves, never from a layer above.
 LEAVES = {"checks", "display", "plotting", "validation"}
 LAYERS = [
-    {"datasets", "ising", "quantum"},
+    {"datasets", "ising"},
     {"rbm", "sampling", "likelihood", "metrics"},
+    {"quantum"},
     {"pytorch", "tensorflow"},
 ]
 FRAMEWORKS = {
