@@ -773,14 +773,16 @@ plt.show()
 # %% [markdown]
 # ## A map of the course
 #
-# One lecture is one notebook, about 45 minutes to read and at most a minute to compute on a laptop.
+# One lecture is one notebook, about an hour to read and at most a minute to compute on a laptop.
 #
 # | week | lectures | you need |
 # | --- | --- | --- |
 # | 1 Boltzmann machines | {doc}`1.1 Sample a magnet with Markov chains <week1_boltzmann_machines/01_statistical_mechanics_and_markov_chains>` | canonical ensemble, eigenvalues |
 # | | {doc}`1.2 Build a restricted Boltzmann machine from its energy <week1_boltzmann_machines/02_restricted_boltzmann_machines>` | 1.1 |
 # | | {doc}`1.3 Train an RBM in PyTorch <week1_boltzmann_machines/03_rbm_pytorch>` | 1.2, tensors |
-# | | 1.4 The same RBM in TensorFlow and Keras; 1.5 An RBM learns a phase transition; 1.6 RBMs as quantum states (*in preparation*) | 1.3; for 1.6 quantum mechanics |
+# | | {doc}`1.4 Train the same RBM in TensorFlow and Keras <week1_boltzmann_machines/04_rbm_tensorflow>` | 1.3, tensors |
+# | | {doc}`1.5 Teach a phase transition to an RBM <week1_boltzmann_machines/05_rbm_phase_transition>` | 1.1 to 1.3 |
+# | | {doc}`1.6 Find quantum ground states with Boltzmann machines <week1_boltzmann_machines/06_rbm_quantum_states>` | 1.1 to 1.3, quantum mechanics |
 # | 2 Energy-based models | Langevin sampling; stochastic-gradient Langevin dynamics; models in two dimensions; an image model in PyTorch and in TensorFlow (*in preparation*) | 1.1 |
 # | 3 Variational autoencoders | principal components; variational inference; in PyTorch; in Keras; the order parameter (*in preparation*) | Gaussian integrals, 1.1 for the last |
 # | 4 Adversarial networks | the game; mode collapse; convolutional networks in TensorFlow and PyTorch; latent space (*in preparation*) | 3.2 helps |
