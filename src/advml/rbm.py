@@ -12,10 +12,11 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import expit as sigmoid
 
-from advml.validation import count, finite, one_of, shaped
+from advml.validation import count, finite, one_of, positive, shaped
 
 MAX_ENUMERATED = 25  # 2^25 states take minutes, and twice that per unit
 CHUNK_ENTRIES = 2**15  # entries of one block of states: stays in the cache
+METHODS = ("pcd", "cd")  # of training, in every framework
 
 
 class Gradient(NamedTuple):
@@ -347,6 +348,42 @@ def local_coupling(rbm, x, i, k):
         sign = 1 if x_i == x_k else -1
         total = total - sign * rbm._free_energy(x)
     return total / 4
+
+
+def start_values(n_visible, n_hidden, weight_scale, visible_bias, seed):
+    """Return the machine that training begins with, in every framework.
+
+    Normal weights of standard deviation `weight_scale`, zero hidden biases,
+    and zero visible ones if none are given; ValueError as in `RBM`.
+    """
+    n_visible = count("n_visible", n_visible)
+    n_hidden = count("n_hidden", n_hidden)
+    scale = positive("weight_scale", weight_scale)
+    return RBM(
+        np.random.default_rng(seed).normal(0, scale, (n_visible, n_hidden)),
+        np.zeros(n_visible) if visible_bias is None else visible_bias,
+        np.zeros(n_hidden),
+    )
+
+
+def number_of_chains(method, n_chains, chains, n_hidden):
+    """Return how many persistent chains a training keeps: none for "cd".
+
+    `chains`, if given, replace `n_chains`. ValueError if `method` is unknown,
+    `n_chains` no count or `chains` not of shape (n_chains, n_hidden).
+    """
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {METHODS}, not {method!r}")
+    if method == "cd":
+        return 0
+    if chains is None:
+        return count("n_chains", n_chains)
+    if chains.ndim != 2 or chains.shape[1] != n_hidden:
+        raise ValueError(
+            f"chains must have shape (n_chains, {n_hidden}), but has "
+            f"{tuple(chains.shape)}"
+        )
+    return len(chains)
 
 
 def block_gibbs(rbm, start, n_steps, seed):

@@ -99,3 +99,36 @@ def count(name, value, at_least=1):
             f"{name} must be a whole number >= {at_least}, not {value!r}"
         )
     return int(value)
+
+
+def nonnegative(name, value):
+    """Return `value` if it is a finite number, zero or above."""
+    if not 0 <= value < np.inf:
+        raise ValueError(f"{name} must be finite and >= 0, not {value!r}")
+    return value
+
+
+def fraction(name, value):
+    """Return `value` if it is a number in [0, 1)."""
+    if not 0 <= value < 1:
+        raise ValueError(f"{name} must lie in [0, 1), not {value!r}")
+    return value
+
+
+def binary_rows(name, x, n_units):
+    """Return `x` if it is a batch (n, n_units) of ones and zeros, n >= 1.
+
+    `x` may be an array of NumPy or a tensor of PyTorch or TensorFlow.
+    """
+    if x.ndim != 2 or len(x) == 0 or x.shape[1] != n_units:
+        raise ValueError(
+            f"{name} must be a batch of shape (n, {n_units}) with "
+            f"n >= 1, but has shape {tuple(x.shape)}"
+        )
+    bad = x[(x != 0) & (x != 1)]
+    if len(bad):
+        raise ValueError(
+            f"{name} must hold only the values [0, 1], but holds "
+            f"{float(bad[0])} (and {len(bad) - 1} more like it)"
+        )
+    return x

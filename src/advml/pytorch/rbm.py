@@ -9,11 +9,16 @@ differentiation, five matrix products per training step.
 import numpy as np
 import torch
 
+from advml.rbm import METHODS as METHODS
 from advml.rbm import RBM as NumpyRBM
-from advml.rbm import Gradient
-from advml.validation import count, positive
-
-METHODS = ("pcd", "cd")
+from advml.rbm import Gradient, number_of_chains, start_values
+from advml.validation import (
+    binary_rows,
+    count,
+    fraction,
+    nonnegative,
+    positive,
+)
 
 
 class RBM(torch.nn.Module):
@@ -53,19 +58,10 @@ class RBM(torch.nn.Module):
     ):
         """Draw small random weights; see the class for the arguments."""
         super().__init__()
-        self.n_visible = count("n_visible", n_visible)
-        self.n_hidden = count("n_hidden", n_hidden)
-        # Drawn by NumPy, so that every implementation starts from the same.
-        noise = np.random.default_rng(seed).normal(
-            0,
-            positive("weight_scale", weight_scale),
-            (self.n_visible, self.n_hidden),
+        start = start_values(
+            n_visible, n_hidden, weight_scale, visible_bias, seed
         )
-        start = NumpyRBM(
-            noise,
-            np.zeros(n_visible) if visible_bias is None else visible_bias,
-            np.zeros(n_hidden),
-        )
+        self.n_visible, self.n_hidden = start.n_visible, start.n_hidden
         self.weight_matrix = _parameter(start.weights, device, dtype)
         self.visible_bias = _parameter(start.visible_bias, device, dtype)
         self.hidden_bias = _parameter(start.hidden_bias, device, dtype)
@@ -258,9 +254,11 @@ def train(
     data = _batch("data", rbm, data)
     size = min(count("batch_size", batch_size), len(data))
     k = count("n_gibbs_steps", n_gibbs_steps)
-    _check_update(momentum, weight_decay)
+    fraction("momentum", momentum)
+    nonnegative("weight_decay", weight_decay)
     n_chains = size if n_chains is None else n_chains
-    chains = _chains(rbm, method, n_chains, chains)
+    n_chains = number_of_chains(method, n_chains, chains, rbm.n_hidden)
+    chains = _chains(rbm, n_chains, chains)
     n_steps = count("epochs", epochs) * -(-len(data) // size)
     rates = iter(_rates(learning_rate, final_learning_rate, n_steps))
     generator = _generator(seed, data.device)
@@ -303,27 +301,16 @@ def _batches(data, size, generator):
 def _rates(first, last, n_steps):
     """Learning rates of all steps, on a straight line."""
     first = positive("learning_rate", first)
-    last = first if last is None else last
-    if not 0 <= last < np.inf:
-        raise ValueError(f"final_learning_rate must be >= 0, not {last!r}")
+    last = first if last is None else nonnegative("final_learning_rate", last)
     return np.linspace(first, last, n_steps).tolist()
 
 
-def _chains(rbm, method, n_chains, chains):
-    """Persistent chains: as given, or at fair coins; None for "cd"."""
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {METHODS}, not {method!r}")
-    if method == "cd":
-        return None
-    if chains is None:
-        shape = (count("n_chains", n_chains), rbm.n_hidden)
+def _chains(rbm, n_chains, chains):
+    """Persistent chains: as given, or at fair coins; None if there are 0."""
+    if n_chains and chains is None:
+        shape = (n_chains, rbm.n_hidden)
         return rbm.hidden_bias.detach().new_full(shape, 0.5)
-    if chains.ndim != 2 or chains.shape[1] != rbm.n_hidden:
-        raise ValueError(
-            f"chains must have shape (n_chains, {rbm.n_hidden}), but has "
-            f"{tuple(chains.shape)}"
-        )
-    return chains
+    return chains if n_chains else None
 
 
 def _affine(x, weights, bias):
@@ -363,25 +350,7 @@ def _batch(name, rbm, x):
     """Rows of ones and zeros, as a tensor beside the parameters."""
     like = rbm.weight_matrix
     x = torch.as_tensor(x, dtype=like.dtype, device=like.device)
-    if x.ndim != 2 or len(x) == 0 or x.shape[1] != rbm.n_visible:
-        raise ValueError(
-            f"{name} must be a batch of shape (n, {rbm.n_visible}) with "
-            f"n >= 1, but has shape {tuple(x.shape)}"
-        )
-    bad = x[(x != 0) & (x != 1)]
-    if len(bad):
-        raise ValueError(
-            f"{name} must hold only the values [0, 1], but holds "
-            f"{bad[0].item()} (and {len(bad) - 1} more like it)"
-        )
-    return x
-
-
-def _check_update(momentum, weight_decay):
-    if not 0 <= momentum < 1:
-        raise ValueError(f"momentum must lie in [0, 1), not {momentum!r}")
-    if not 0 <= weight_decay < np.inf:
-        raise ValueError(f"weight_decay must be >= 0, not {weight_decay!r}")
+    return binary_rows(name, x, rbm.n_visible)
 
 
 def _stop_if_diverged(rbm, epoch):

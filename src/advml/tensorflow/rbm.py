@@ -11,11 +11,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from advml.rbm import METHODS as METHODS
 from advml.rbm import RBM as NumpyRBM
-from advml.rbm import Gradient
-from advml.validation import count, positive
-
-METHODS = ("pcd", "cd")
+from advml.rbm import Gradient, number_of_chains, start_values
+from advml.validation import (
+    binary_rows,
+    count,
+    fraction,
+    nonnegative,
+    positive,
+)
 
 
 @keras.saving.register_keras_serializable(package="advml")
@@ -58,7 +63,7 @@ class RBM(keras.Model):
     ):
         """Draw small random weights; see the class for the arguments."""
         super().__init__(dtype=tf.as_dtype(dtype).name)
-        start = _start_values(
+        start = start_values(
             n_visible, n_hidden, weight_scale, visible_bias, seed
         )
         self.n_visible, self.n_hidden = start.n_visible, start.n_hidden
@@ -162,6 +167,9 @@ class RBM(keras.Model):
         model is compiled again: to go on with another rate, assign to
         `optimizer.learning_rate`.
         """
+        n_gibbs_steps = count("n_gibbs_steps", n_gibbs_steps)
+        nonnegative("weight_decay", weight_decay)
+        n_chains = number_of_chains(method, n_chains, None, self.n_hidden)
         # XLA made a step about ten times slower on a CPU, where Keras leaves
         # it off. With a GPU it would switch it on, which nobody measured.
         options = {"jit_compile": False} | options
@@ -169,10 +177,9 @@ class RBM(keras.Model):
         if isinstance(getattr(self.optimizer, "momentum", None), float):
             # Keras rounds Python's own numbers to float32, but not NumPy's.
             self.optimizer.momentum = np.float64(self.optimizer.momentum)
-        _check_update(0.0, weight_decay)
         self.method, self.weight_decay = method, weight_decay
-        self.n_gibbs_steps = count("n_gibbs_steps", n_gibbs_steps)
-        self._toss_chains(_n_chains(method, n_chains))
+        self.n_gibbs_steps = n_gibbs_steps
+        self._toss_chains(n_chains)
         self.random_state.assign([_whole_number(seed), 0])
 
     def _toss_chains(self, n_chains):
@@ -236,7 +243,7 @@ class RBM(keras.Model):
             "method": self.method,
             "n_gibbs_steps": self.n_gibbs_steps,
             "weight_decay": self.weight_decay,
-            "n_chains": 1 if self.chains is None else self.chains.shape[0],
+            "n_chains": 0 if self.chains is None else self.chains.shape[0],
             "jit_compile": self.jit_compile,
             "steps_per_execution": self.steps_per_execution,
         }
@@ -300,18 +307,6 @@ def step(
             change = velocity[i].assign(momentum * velocity[i] + change)
         parameter.assign_add(change)
     return reached
-
-
-def _start_values(n_visible, n_hidden, weight_scale, visible_bias, seed):
-    """Drawn by NumPy, so that every implementation starts from the same."""
-    n_visible = count("n_visible", n_visible)
-    n_hidden = count("n_hidden", n_hidden)
-    scale = positive("weight_scale", weight_scale)
-    return NumpyRBM(
-        np.random.default_rng(seed).normal(0, scale, (n_visible, n_hidden)),
-        np.zeros(n_visible) if visible_bias is None else visible_bias,
-        np.zeros(n_hidden),
-    )
 
 
 def _loss_gradient(rbm, x, chains, hidden_uniforms, visible_uniforms, decay):
@@ -395,20 +390,20 @@ def train(
     size = min(count("batch_size", batch_size), len(data))
     n_batches = -(-len(data) // size)
     n_steps = count("epochs", epochs) * n_batches
-    _check_update(momentum, weight_decay)
+    fraction("momentum", momentum)
     rate = _rates(learning_rate, final_learning_rate, n_steps)
     n_chains = size if n_chains is None else n_chains
-    chains = _chains(rbm, method, n_chains, chains)
+    n_chains = number_of_chains(method, n_chains, chains, rbm.n_hidden)
     rbm.compile(
         keras.optimizers.SGD(rate, momentum=momentum),
         method=method,
         n_gibbs_steps=n_gibbs_steps,
         weight_decay=weight_decay,
-        n_chains=1 if chains is None else len(chains),
+        n_chains=n_chains,
         seed=(number := _whole_number(seed)),
         steps_per_execution=n_batches,
     )
-    if chains is not None:
+    if n_chains and chains is not None:
         rbm.chains.assign(chains)
     rbm.fit(
         _batches(data, size, number),
@@ -469,9 +464,7 @@ def _after_each_epoch(rbm, callback):
 def _rates(first, last, n_steps):
     """Learning rates of all steps, on a straight line."""
     first = positive("learning_rate", first)
-    last = first if last is None else last
-    if not 0 <= last < np.inf:
-        raise ValueError(f"final_learning_rate must be >= 0, not {last!r}")
+    last = first if last is None else nonnegative("final_learning_rate", last)
     return _Line(first, last, n_steps)
 
 
@@ -497,28 +490,6 @@ class _Line(keras.optimizers.schedules.LearningRateSchedule):
             "last": self.last,
             "n_steps": self.n_steps,
         }
-
-
-def _n_chains(method, n_chains):
-    """Number of persistent chains: none for "cd"."""
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {METHODS}, not {method!r}")
-    return 0 if method == "cd" else count("n_chains", n_chains)
-
-
-def _chains(rbm, method, n_chains, chains):
-    """Persistent chains: as given, or at fair coins; None for "cd"."""
-    n_chains = _n_chains(method, n_chains)
-    if method == "cd":
-        return None
-    if chains is None:
-        return tf.fill((n_chains, rbm.n_hidden), tf.cast(0.5, rbm.dtype))
-    if chains.ndim != 2 or chains.shape[1] != rbm.n_hidden:
-        raise ValueError(
-            f"chains must have shape (n_chains, {rbm.n_hidden}), but has "
-            f"{tuple(chains.shape)}"
-        )
-    return chains
 
 
 def _coins(probability, uniforms):
@@ -556,25 +527,7 @@ def _start(rbm, n, start, state):
 def _batch(name, rbm, x):
     """Rows of ones and zeros, as a tensor of the parameters' precision."""
     x = tf.cast(tf.convert_to_tensor(x), rbm.dtype)
-    if x.ndim != 2 or len(x) == 0 or x.shape[1] != rbm.n_visible:
-        raise ValueError(
-            f"{name} must be a batch of shape (n, {rbm.n_visible}) with "
-            f"n >= 1, but has shape {tuple(x.shape)}"
-        )
-    bad = x[(x != 0) & (x != 1)]
-    if len(bad):
-        raise ValueError(
-            f"{name} must hold only the values [0, 1], but holds "
-            f"{float(bad[0])} (and {len(bad) - 1} more like it)"
-        )
-    return x
-
-
-def _check_update(momentum, weight_decay):
-    if not 0 <= momentum < 1:
-        raise ValueError(f"momentum must lie in [0, 1), not {momentum!r}")
-    if not 0 <= weight_decay < np.inf:
-        raise ValueError(f"weight_decay must be >= 0, not {weight_decay!r}")
+    return binary_rows(name, x, rbm.n_visible)
 
 
 def _stop_if_diverged(rbm, epoch):
