@@ -281,6 +281,15 @@ def test_every_kind_of_seed_repeats_and_moves_on(make):
     assert not torch.equal(x, rbm.sample(8, 3, seed=make(2)))
 
 
+def test_columns_of_the_weights_stay_together_in_memory():
+    rbm = RBM(6, 4, device="cpu")
+    copy = RBM.from_numpy(rbm.to_numpy(), device="cpu")
+    velocity = zero_velocity(rbm)
+    for weights in (rbm.weight_matrix, copy.weight_matrix, velocity.weights):
+        assert weights.shape == (6, 4)
+        assert weights.T.is_contiguous()
+
+
 def test_samples_follow_the_exact_distribution():
     exact = random_rbm(4, 3, scale=0.8)
     rbm = RBM.from_numpy(exact, device="cpu")
