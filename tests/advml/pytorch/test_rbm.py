@@ -251,6 +251,8 @@ def test_uniform_numbers_are_uniform_and_all_different(make, dtype):
     generator, rbm = make(3), RBM(40, 30, dtype=dtype, device="cpu")
     u = [*module._uniforms(rbm, 2, 50, generator)]
     u += module._uniforms(rbm, 2, 50, generator)
+    again = module._uniforms(rbm, 2, 50, make(3))
+    assert all(map(torch.equal, u, again))  # of the generator alone
     assert [v.shape for v in u] == 2 * [(2, 50, 30), (2, 50, 40)]
     assert {v.dtype for v in u} == {dtype}
     values = np.concatenate([v.numpy().ravel() for v in u])
@@ -266,6 +268,7 @@ def test_uniform_numbers_are_uniform_and_all_different(make, dtype):
 def test_orders_are_permutations_without_preference(make):
     generator = make(1)
     orders = [module._permutation(4, generator).numpy() for _ in range(2400)]
+    assert torch.equal(*(module._permutation(64, make(2)) for _ in range(2)))
     ranks, counts = np.unique(orders, axis=0, return_counts=True)
     assert len(ranks) == 24
     assert np.all(np.sort(ranks, axis=1) == np.arange(4))
