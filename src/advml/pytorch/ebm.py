@@ -1,0 +1,432 @@
+"""Energy-based models: any network as the energy, sampled by its slope.
+
+A model is a callable that maps states (n, ...) to energies (n,), with
+p(x) = exp(-E(x)) / Z. The networks here are two such callables; the samplers
+and losses take any other as well. Names, arguments and numbers are those of
+the TensorFlow module.
+"""
+
+from itertools import pairwise
+
+import numpy as np
+import torch
+
+from advml import networks
+from advml.validation import count, fraction, nonnegative, positive
+
+BETAS = 0.0, 0.999  # of Adam: no momentum, as Du & Mordatch (2019)
+
+
+class DenseEnergy(torch.nn.Module):
+    """E(x) = |x|²/2R² + f(x) for points x, with f a network (eq-ebm-dense).
+
+    The parabola is a trap that keeps Z finite where f has learned nothing.
+
+    Parameters
+    ----------
+    n_inputs : int
+        Dimension of x; a batch has shape (n, n_inputs).
+    n_hidden : sequence of int
+        Widths of the hidden layers, each followed by SiLU.
+    radius : float
+        R, the width of the trap; larger than the data.
+    seed, device, dtype
+        Source of the initial weights; where and how precisely they are
+        stored (default: the first GPU if there is one, single precision).
+    """
+
+    def __init__(
+        self,
+        n_inputs,
+        n_hidden=(64, 64),
+        *,
+        radius=2.0,
+        seed=0,
+        device=None,
+        dtype=torch.float32,
+    ):
+        """Draw the weights; see the class for the arguments."""
+        super().__init__()
+        self.radius = positive("radius", radius)
+        rng, sizes = np.random.default_rng(seed), [n_inputs, *n_hidden, 1]
+        gains = [2.0] * len(n_hidden) + [1.0]
+        self.layers = _layers(
+            [
+                networks.dense(rng, n_in, n_out, gain=gain)
+                for (n_in, n_out), gain in zip(
+                    pairwise(sizes), gains, strict=True
+                )
+            ],
+            device,
+            dtype,
+        )
+
+    def forward(self, x):
+        """Energies (n,) of points (n, n_inputs)."""
+        trap = (x**2).sum(1) / (2 * self.radius**2)
+        return trap + _dense(self.layers, x)[:, 0]
+
+
+class ConvolutionalEnergy(torch.nn.Module):
+    """E(x) = |x|²/2R² + f(x) for images x, f a convolutional network.
+
+    Each convolution halves the side (stride 2, zeros of width size // 2
+    around the image, SiLU); a hidden layer and one output follow.
+
+    Parameters
+    ----------
+    side : int
+        A batch of images has shape (n, side, side).
+    channels, sizes : sequences of int
+        Channels and kernel size, odd, of each convolution.
+    n_hidden : int
+        Units of the dense hidden layer.
+    radius : float or None
+        R, the width of the trap; None for no trap.
+    seed, device, dtype
+        As for :class:`DenseEnergy`.
+
+    Source of the default layers: D. Foster, Generative Deep Learning, 2nd
+    edition (2023), chapter 7.
+    """
+
+    def __init__(
+        self,
+        side,
+        channels=(16, 32, 64, 64),
+        sizes=(5, 3, 3, 3),
+        *,
+        n_hidden=64,
+        radius=None,
+        seed=0,
+        device=None,
+        dtype=torch.float32,
+    ):
+        """Draw the weights; see the class for the arguments."""
+        super().__init__()
+        self.radius = None if radius is None else positive("radius", radius)
+        rng, left, n_in, layers = np.random.default_rng(seed), side, 1, []
+        for size, n_out in zip(sizes, channels, strict=True):
+            layers.append(networks.convolution(rng, size, n_in, n_out))
+            n_in, left = n_out, -(-left // 2)
+        layers.append(networks.dense(rng, left**2 * n_in, n_hidden))
+        layers.append(networks.dense(rng, n_hidden, 1, gain=1.0))
+        self.layers = _layers(layers, device, dtype)
+
+    def forward(self, x):
+        """Energies (n,) of images (n, side, side)."""
+        y = x[:, None]
+        for kernel, bias in self.layers[:-2]:
+            y = torch.nn.functional.conv2d(
+                y,
+                kernel.permute(3, 2, 0, 1),
+                bias,
+                stride=2,
+                padding=kernel.shape[0] // 2,
+            )
+            y = torch.nn.functional.silu(y)
+        y = y.permute(0, 2, 3, 1).flatten(1)
+        energy = _dense(self.layers[-2:], y)[:, 0]
+        if self.radius is not None:
+            energy = energy + (x**2).sum((1, 2)) / (2 * self.radius**2)
+        return energy
+
+
+def input_gradient(energy, x):
+    """∇ₓE of each state, of the shape of x. No Z: it does not depend on x.
+
+    The energies of the batch are summed, not averaged: each state has the
+    slope that it would have alone.
+    """
+    x = x.detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(energy(x).sum(), x)
+    return gradient
+
+
+def langevin_step(
+    energy, x, w, *, step, noise, max_gradient=None, limits=None
+):
+    """x ← x − step·∇ₓE(x) + noise·w, w ~ N(0, 1) (eq-ebm-langevin).
+
+    At temperature one `noise` is √(2·step); see `advml.sampling.temperature`
+    for any other. `max_gradient` clips each component of ∇ₓE and `limits`
+    those of x: heuristics, after which the chain samples something else.
+    """
+    gradient = input_gradient(energy, x)
+    if max_gradient is not None:
+        gradient = gradient.clamp(-max_gradient, max_gradient)
+    x = x - step * gradient + noise * w
+    return x if limits is None else x.clamp(*limits)
+
+
+def langevin(
+    energy,
+    x,
+    *,
+    step,
+    noise=None,
+    n_steps,
+    seed,
+    max_gradient=None,
+    limits=None,
+):
+    """Run `n_steps` Langevin steps from x, all chains at once.
+
+    Parameters
+    ----------
+    energy : callable
+        Maps states (n, ...) to energies (n,).
+    x : tensor or array (n, ...)
+        Start of the chains.
+    step, noise : float
+        As in :func:`langevin_step`; `noise` is √(2·step) if not given, so
+        that the chains are at temperature one.
+    n_steps : int
+    seed : int, numpy.random.Generator or torch.Generator
+    max_gradient, limits
+        As in :func:`langevin_step`.
+
+    Returns the last states, detached. FloatingPointError, with the name of
+    the quantity, if a chain diverges.
+
+    Source: Y. Du & I. Mordatch, NeurIPS 2019 (arXiv:1903.08689).
+    """
+    constants = _constants(step, noise, max_gradient, limits)
+    x = torch.as_tensor(x)
+    generator = _generator(seed, x.device)
+    for _ in range(count("n_steps", n_steps)):
+        w = torch.randn(
+            x.shape, generator=generator, dtype=x.dtype, device=x.device
+        )
+        x = langevin_step(energy, x, w, **constants)
+    _stop_if_not_finite("x", x, f"after {n_steps} Langevin steps")
+    return x
+
+
+class ReplayBuffer:
+    """Chains that go on from one training step to the next (eq-ebm-buffer).
+
+    Parameters
+    ----------
+    fresh : callable
+        ``fresh(n, rng)`` makes n new starting states (n, ...), an array.
+    size : int
+        Number of chains that are kept.
+    fresh_fraction : float
+        A chain that is drawn starts anew with this probability.
+    seed : int or numpy.random.Generator
+
+    Source: T. Tieleman, ICML 2008; Y. Du & I. Mordatch, NeurIPS 2019.
+    """
+
+    def __init__(self, fresh, *, size, fresh_fraction=0.05, seed=0):
+        """Fill the buffer with fresh states."""
+        self.fresh = fresh
+        self.fresh_fraction = fraction("fresh_fraction", fresh_fraction)
+        self.rng = np.random.default_rng(seed)
+        self.states = np.asarray(fresh(count("size", size), self.rng))
+
+    def draw(self, n):
+        """Return n different places of the buffer, and states to go on from.
+
+        Each of the states (n, ...) is the one kept at its place, or a fresh
+        one.
+        """
+        n = count("n", n)
+        if n > len(self.states):
+            raise ValueError(
+                f"n must be at most the buffer's size, {len(self.states)}, "
+                f"not {n}"
+            )
+        places = self.rng.choice(len(self.states), n, replace=False)
+        x = self.states[places]
+        new = self.rng.random(n) < self.fresh_fraction
+        if new.any():
+            x[new] = self.fresh(int(new.sum()), self.rng)
+        return places, x
+
+    def store(self, places, x):
+        """Keep the states that chains have reached."""
+        self.states[places] = x
+
+
+def loss(energy, x_data, x_model, *, regularisation=0.0):
+    """⟨E⟩_data − ⟨E⟩_model + α(⟨E²⟩_data + ⟨E²⟩_model) (eq-ebm-loss).
+
+    With the model's samples held fixed, the gradient of the first two terms
+    in the parameters is that of −log-likelihood; their value measures no
+    progress. `regularisation` is α ≥ 0, which keeps energies near zero.
+    """
+    e_data, e_model = energy(x_data), energy(x_model)
+    value = e_data.mean() - e_model.mean()
+    if regularisation:
+        square = (e_data**2).mean() + (e_model**2).mean()
+        value = value + regularisation * square
+    return value
+
+
+def train(
+    energy,
+    data,
+    *,
+    buffer,
+    n_updates,
+    batch_size=128,
+    learning_rate=1e-3,
+    final_learning_rate=None,
+    step,
+    noise=None,
+    n_steps,
+    max_gradient=None,
+    limits=None,
+    regularisation=0.0,
+    max_norm=None,
+    data_noise=0.0,
+    seed=0,
+    callback=None,
+):
+    """Maximise the log-likelihood by two phases, in place (eq-ebm-gradient).
+
+    Each update draws a batch of the data and as many chains of the buffer,
+    lets the chains make `n_steps` Langevin steps in the present energy, and
+    makes one step of Adam along the gradient of :func:`loss`.
+
+    Parameters
+    ----------
+    energy : torch.nn.Module
+        Maps states (n, ...) to energies (n,).
+    data : array (N, ...)
+    buffer : ReplayBuffer
+    n_updates, batch_size : int
+        Number of updates; data points, and chains, in each.
+    learning_rate, final_learning_rate : float
+        Of Adam; linear from the first to the second, constant without it.
+    step, noise, n_steps, max_gradient, limits
+        Of the chains, as for :func:`langevin`.
+    regularisation : float
+        α, as in :func:`loss`.
+    max_norm : float, optional
+        The gradient in the parameters is shortened to this length.
+    data_noise : float
+        Standard deviation of normal noise that each batch is given: the
+        model then learns the data's density convolved with it.
+    seed : int or numpy.random.Generator
+    callback : function
+        Called as callback(update, energy, x_data, x_model) after each
+        update, from 1 on, with the states of both phases.
+
+    FloatingPointError, with the name of the quantity, if anything diverges.
+
+    Source: Y. Du & I. Mordatch, NeurIPS 2019 (arXiv:1903.08689).
+    """
+    like = next(energy.parameters())
+    data = torch.as_tensor(data, dtype=like.dtype, device=like.device)
+    size = min(count("batch_size", batch_size), len(data))
+    constants = _constants(step, noise, max_gradient, limits)
+    constants["n_steps"] = n_steps
+    nonnegative("regularisation", regularisation)
+    nonnegative("data_noise", data_noise)
+    rates = _rates(learning_rate, final_learning_rate, n_updates)
+    optimiser = torch.optim.Adam(energy.parameters(), betas=BETAS)
+    generator = _generator(seed, like.device)
+    for update, rate in enumerate(rates, start=1):
+        x_data = _batch(data, size, data_noise, generator)
+        places, x = buffer.draw(size)
+        x = torch.as_tensor(x, dtype=like.dtype, device=like.device)
+        x_model = langevin(energy, x, **constants, seed=generator)
+        buffer.store(places, x_model.cpu().numpy())
+        value = loss(energy, x_data, x_model, regularisation=regularisation)
+        _stop_if_not_finite("loss", value, f"in update {update}")
+        optimiser.param_groups[0]["lr"] = rate
+        optimiser.zero_grad()
+        value.backward()
+        if max_norm is not None:
+            torch.nn.utils.clip_grad_norm_(energy.parameters(), max_norm)
+        optimiser.step()
+        if callback is not None:
+            callback(update, energy, x_data, x_model)
+
+
+def score_matching_loss(energy, x, w, *, scale):
+    """½⟨|σ·s(x + σw) + w|²⟩ with s = −∇E (eq-ebm-score-matching).
+
+    Denoising score matching: its minimum over all s is the exact score of
+    the data convolved with N(0, σ²), where σ is `scale` and w ~ N(0, 1), of
+    the shape of x. No chain, no Z.
+
+    Source: P. Vincent, Neural Computation 23, 1661 (2011).
+    """
+    y = (x + scale * w).requires_grad_()
+    (slope,) = torch.autograd.grad(energy(y).sum(), y, create_graph=True)
+    return ((w - scale * slope) ** 2).flatten(1).sum(1).mean() / 2
+
+
+def _layers(arrays, device, dtype):
+    """Parameters of all layers: pairs (kernel, bias)."""
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.nn.ParameterList(
+        torch.nn.ParameterList(
+            torch.nn.Parameter(
+                torch.as_tensor(array, dtype=dtype, device=device)
+            )
+            for array in layer
+        )
+        for layer in arrays
+    )
+
+
+def _dense(layers, x):
+    """Dense layers with SiLU between them."""
+    for i, (kernel, bias) in enumerate(layers):
+        x = (torch.nn.functional.silu(x) if i else x) @ kernel + bias
+    return x
+
+
+def _constants(step, noise, max_gradient, limits):
+    step = positive("step", step)
+    noise = (2 * step) ** 0.5 if noise is None else nonnegative("noise", noise)
+    if max_gradient is not None:
+        positive("max_gradient", max_gradient)
+    if limits is not None and not limits[0] < limits[1]:
+        raise ValueError(f"limits must be (low, high), not {limits!r}")
+    return {
+        "step": step,
+        "noise": noise,
+        "max_gradient": max_gradient,
+        "limits": limits,
+    }
+
+
+def _rates(first, last, n_updates):
+    """Learning rates of all updates, on a straight line."""
+    first = positive("learning_rate", first)
+    last = first if last is None else nonnegative("final_learning_rate", last)
+    return np.linspace(first, last, count("n_updates", n_updates)).tolist()
+
+
+def _batch(data, size, noise, generator):
+    """Different random rows of the data, with noise if asked for."""
+    order = torch.randperm(len(data), generator=generator, device=data.device)
+    x = data[order[:size]]
+    if noise:
+        x = x + noise * torch.randn(
+            x.shape, generator=generator, dtype=x.dtype, device=x.device
+        )
+    return x
+
+
+def _stop_if_not_finite(name, value, when):
+    if not torch.isfinite(value).all():
+        raise FloatingPointError(
+            f"{name} is not finite {when}: the run diverged; use a smaller "
+            "step or learning_rate"
+        )
+
+
+def _generator(seed, device):
+    """Return a torch generator for a seed, or the one that was given."""
+    if isinstance(seed, torch.Generator):
+        return seed
+    number = np.random.default_rng(seed).integers(2**63)
+    return torch.Generator(device).manual_seed(int(number))
