@@ -6,13 +6,13 @@ and losses take any other as well. Names, arguments and numbers are those of
 the TensorFlow module.
 """
 
-from itertools import pairwise
-
 import numpy as np
 import torch
 
 from advml import networks
-from advml.validation import count, fraction, nonnegative, positive
+from advml.ebm import ReplayBuffer as ReplayBuffer
+from advml.ebm import chain_constants, learning_rates
+from advml.validation import count, nonnegative, positive
 
 BETAS = 0.0, 0.999  # of Adam: no momentum, as Du & Mordatch (2019)
 
@@ -48,18 +48,8 @@ class DenseEnergy(torch.nn.Module):
         """Draw the weights; see the class for the arguments."""
         super().__init__()
         self.radius = positive("radius", radius)
-        rng, sizes = np.random.default_rng(seed), [n_inputs, *n_hidden, 1]
-        gains = [2.0] * len(n_hidden) + [1.0]
-        self.layers = _layers(
-            [
-                networks.dense(rng, n_in, n_out, gain=gain)
-                for (n_in, n_out), gain in zip(
-                    pairwise(sizes), gains, strict=True
-                )
-            ],
-            device,
-            dtype,
-        )
+        layers = networks.dense_energy(n_inputs, n_hidden, seed)
+        self.layers = _layers(layers, device, dtype)
 
     def forward(self, x):
         """Energies (n,) of points (n, n_inputs)."""
@@ -105,12 +95,9 @@ class ConvolutionalEnergy(torch.nn.Module):
         """Draw the weights; see the class for the arguments."""
         super().__init__()
         self.radius = None if radius is None else positive("radius", radius)
-        rng, left, n_in, layers = np.random.default_rng(seed), side, 1, []
-        for size, n_out in zip(sizes, channels, strict=True):
-            layers.append(networks.convolution(rng, size, n_in, n_out))
-            n_in, left = n_out, -(-left // 2)
-        layers.append(networks.dense(rng, left**2 * n_in, n_hidden))
-        layers.append(networks.dense(rng, n_hidden, 1, gain=1.0))
+        layers = networks.convolutional_energy(
+            side, channels, sizes, n_hidden, seed
+        )
         self.layers = _layers(layers, device, dtype)
 
     def forward(self, x):
@@ -191,7 +178,7 @@ def langevin(
 
     Source: Y. Du & I. Mordatch, NeurIPS 2019 (arXiv:1903.08689).
     """
-    constants = _constants(step, noise, max_gradient, limits)
+    constants = chain_constants(step, noise, max_gradient, limits)
     x = torch.as_tensor(x)
     generator = _generator(seed, x.device)
     for _ in range(count("n_steps", n_steps)):
@@ -201,53 +188,6 @@ def langevin(
         x = langevin_step(energy, x, w, **constants)
     _stop_if_not_finite("x", x, f"after {n_steps} Langevin steps")
     return x
-
-
-class ReplayBuffer:
-    """Chains that go on from one training step to the next (eq-ebm-buffer).
-
-    Parameters
-    ----------
-    fresh : callable
-        ``fresh(n, rng)`` makes n new starting states (n, ...), an array.
-    size : int
-        Number of chains that are kept.
-    fresh_fraction : float
-        A chain that is drawn starts anew with this probability.
-    seed : int or numpy.random.Generator
-
-    Source: T. Tieleman, ICML 2008; Y. Du & I. Mordatch, NeurIPS 2019.
-    """
-
-    def __init__(self, fresh, *, size, fresh_fraction=0.05, seed=0):
-        """Fill the buffer with fresh states."""
-        self.fresh = fresh
-        self.fresh_fraction = fraction("fresh_fraction", fresh_fraction)
-        self.rng = np.random.default_rng(seed)
-        self.states = np.asarray(fresh(count("size", size), self.rng))
-
-    def draw(self, n):
-        """Return n different places of the buffer, and states to go on from.
-
-        Each of the states (n, ...) is the one kept at its place, or a fresh
-        one.
-        """
-        n = count("n", n)
-        if n > len(self.states):
-            raise ValueError(
-                f"n must be at most the buffer's size, {len(self.states)}, "
-                f"not {n}"
-            )
-        places = self.rng.choice(len(self.states), n, replace=False)
-        x = self.states[places]
-        new = self.rng.random(n) < self.fresh_fraction
-        if new.any():
-            x[new] = self.fresh(int(new.sum()), self.rng)
-        return places, x
-
-    def store(self, places, x):
-        """Keep the states that chains have reached."""
-        self.states[places] = x
 
 
 def loss(energy, x_data, x_model, *, regularisation=0.0):
@@ -322,11 +262,11 @@ def train(
     like = next(energy.parameters())
     data = torch.as_tensor(data, dtype=like.dtype, device=like.device)
     size = min(count("batch_size", batch_size), len(data))
-    constants = _constants(step, noise, max_gradient, limits)
+    constants = chain_constants(step, noise, max_gradient, limits)
     constants["n_steps"] = n_steps
     nonnegative("regularisation", regularisation)
     nonnegative("data_noise", data_noise)
-    rates = _rates(learning_rate, final_learning_rate, n_updates)
+    rates = learning_rates(learning_rate, final_learning_rate, n_updates)
     optimiser = torch.optim.Adam(energy.parameters(), betas=BETAS)
     generator = _generator(seed, like.device)
     for update, rate in enumerate(rates, start=1):
@@ -381,28 +321,6 @@ def _dense(layers, x):
     for i, (kernel, bias) in enumerate(layers):
         x = (torch.nn.functional.silu(x) if i else x) @ kernel + bias
     return x
-
-
-def _constants(step, noise, max_gradient, limits):
-    step = positive("step", step)
-    noise = (2 * step) ** 0.5 if noise is None else nonnegative("noise", noise)
-    if max_gradient is not None:
-        positive("max_gradient", max_gradient)
-    if limits is not None and not limits[0] < limits[1]:
-        raise ValueError(f"limits must be (low, high), not {limits!r}")
-    return {
-        "step": step,
-        "noise": noise,
-        "max_gradient": max_gradient,
-        "limits": limits,
-    }
-
-
-def _rates(first, last, n_updates):
-    """Learning rates of all updates, on a straight line."""
-    first = positive("learning_rate", first)
-    last = first if last is None else nonnegative("final_learning_rate", last)
-    return np.linspace(first, last, count("n_updates", n_updates)).tolist()
 
 
 def _batch(data, size, noise, generator):
