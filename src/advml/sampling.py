@@ -123,6 +123,15 @@ def langevin(
     return x
 
 
+def temperature(step, noise):
+    """Return the temperature T = noise²/(2·step) of a Langevin step.
+
+    For small steps the chain x ← x − step·∇E + noise·w samples exp(−E/T)
+    (eq-langevin-temperature).
+    """
+    return np.square(noise) / (2 * positive("step", step))
+
+
 def _mala(grad_log_prob, log_prob, x, step, n_steps, rng):
     """Metropolis-adjusted Langevin: accept with min(1, p'q(x|x')/pq(x'|x)).
 

@@ -21,7 +21,7 @@ MODULES = sorted(
 LEAVES = {"checks", "display", "plotting", "validation"}
 LAYERS = [
     {"datasets", "ising"},
-    {"rbm", "sampling", "likelihood", "metrics"},
+    {"rbm", "sampling", "likelihood", "metrics", "networks", "ebm"},
     {"quantum"},
     {"pytorch", "tensorflow"},
 ]
