@@ -183,6 +183,11 @@ for t, s in zip(temperatures, structure, strict=True):
     pairs = (power[:, :1, :1] * power).mean(axis=0)
     tilt_expected.append((pairs / gap).sum() / len(x))
 found, error, top = np.array(found), np.array(error), np.array(top)
+
+# %% [markdown]
+# The measured power of each plane wave, the largest eigenvalue and the misalignment of its vector agree with theory at all temperatures.
+
+# %%
 verify(
     "power of the plane waves in the data, 13 temperatures × 64 waves",
     found,
@@ -263,7 +268,12 @@ verify(
     source="scikit-learn",
 )
 
+# %% [markdown]
+# The reconstruction error of the training images is the sum of discarded eigenvalues. Here and below, squared errors are summed over
+# the 64 pixels.
 
+
+# %%
 def pca_error(x, q):
     """Squared error of each sample after q components."""
     z = (x - mean) @ components[:q].T
@@ -279,8 +289,8 @@ verify(
 )
 
 # %% [markdown]
-# The squared error is summed over the 64 pixels, here and below. With 2080 numbers in the covariance and $64 \times 1442$ in the data, overfitting is
-# slight: on held-out images the error at $q = 8$ is the same within its standard error.
+# With 2080 numbers in the covariance and $64 \times 1442$ in the data, overfitting is slight: on held-out images the error at
+# $q = 8$ is the same within sampling errors.
 
 # %%
 held_out = pca_error(x_test, n_code)
@@ -330,8 +340,8 @@ verify(
 # \kappa_{jk} = \lambda_j + \lambda_k - \sqrt{(\lambda_j - \lambda_k)^2 + 4\lambda_k^2} ,
 # $$ (eq-pca-curvature)
 #
-# negative exactly if $\lambda_k > \lambda_j$. Every set but the $q$ largest is a saddle: *there are no bad minima*. Test it on the full
-# Hessian, for all ten ways to choose two of the first five components.
+# negative exactly if $\lambda_k > \lambda_j$. Every set but the $q$ largest is a saddle: *there are no bad minima*.
+
 
 # %%
 C = torch.tensor((components.T * lam) @ components)
@@ -355,6 +365,10 @@ def of_vector(theta):
     return linear_loss(A, B_transposed.T)
 
 
+# %% [markdown]
+# Test it on the full Hessian, for all ten ways to choose two of the first five components.
+
+# %%
 lowest, predicted = [], []
 for chosen in combinations(range(5), 2):
     A = torch.tensor(components[list(chosen)])
@@ -407,6 +421,11 @@ def closure():
 
 
 lbfgs.step(closure)
+
+# %% [markdown]
+# *Principal angles* are the angles between two subspaces; all zero means that they coincide.
+
+# %%
 A, B = A.detach().numpy(), B.detach().numpy()
 angles = subspace_angles(B, components[:n_code].T)
 verify(
@@ -422,6 +441,11 @@ verify(
     at_most=1e-3,
     source="no local minima: Baldi & Hornik (1989)",
 )
+
+# %% [markdown]
+# And the gauge freedom: mix the code at random, undo it in the decoder.
+
+# %%
 G = np.random.default_rng([seed, 7]).standard_normal((n_code, n_code))
 moved = G @ A, B @ np.linalg.inv(G)
 verify(
@@ -439,8 +463,7 @@ verify(
 )
 
 # %% [markdown]
-# *Principal angles* are the angles between two subspaces; all zero means that they coincide. Now plain gradient descent from a small start, for two
-# code sizes. Near the minimum the slowest relevant mode is the exchange of the last component inside with the first outside,
+# Now plain gradient descent from a small start, for two code sizes. Near the minimum the slowest relevant mode is the exchange of the last component inside with the first outside,
 # so that each step of length $\eta$ should shrink the largest angle by $1 - \eta\,\kappa_{q,q+1}$. For a small gap
 # $\kappa \approx \lambda_q - \lambda_{q+1}$. Predict which of the two sizes is slower: 3, or 11?
 
@@ -478,23 +501,22 @@ for q, n_steps in ((3, 1000), (11, 9000)):
 # %% [markdown]
 # The clock of training is the spectrum of the data.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Largest principal angle against training step, logarithmic in angle. For 3 code units it falls from order one to below one in a thousand within some 300 steps. For 11 units it needs about five thousand. Dashed straight lines with the predicted slopes run along both tails."}, "figure": {"caption": "Gradient descent on the linear autoencoder: largest angle between learned and principal subspace, and the predicted slopes (dashed).", "name": "fig-pca-descent"}}
-fig, ax = plt.subplots(figsize=(5.6, 2.8))
-for colour, (q, (steps, angle)) in zip(
-    ("C0", "C1"), histories.items(), strict=True
-):
-    ax.loglog(steps + 5, angle, color=colour, label=f"$q = {q}$")
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels, largest principal angle against training step, logarithmic in angle. With 3 code units the angle falls to one in a million within about 250 steps, with 11 units within about nine thousand. Dashed straight lines with the predicted slopes lie on both tails."}, "figure": {"caption": "Gradient descent on the linear autoencoder: largest angle between learned and principal subspace, and the predicted slopes (dashed). Mind the two scales.", "name": "fig-pca-descent"}}
+fig, axes = plt.subplots(1, 2, figsize=(6.6, 2.6), sharey=True)
+for ax, (q, (steps, angle)) in zip(axes, histories.items(), strict=True):
+    ax.semilogy(steps, angle, label=f"$q = {q}$")
     anchor = np.argmax(angle < 1e-4)
-    shown = steps[(steps > 0.4 * steps[anchor]) & (angle > 1e-6)]
-    line = angle[anchor] * np.exp(rates[q][1] * (shown - steps[anchor]))
-    ax.loglog(shown + 5, line, "--", color="k", lw=1)
-ax.set(xlabel="step", ylabel="largest angle (rad)", ylim=(1e-6, 3))
-ax.legend()
+    line = angle[anchor] * np.exp(rates[q][1] * (steps - steps[anchor]))
+    ax.semilogy(steps, line, "k--", lw=1, label="predicted slope")
+    ax.set(xlabel="step", ylim=(1e-6, 3))
+    ax.set_xlim(0, steps[max(np.argmax(angle < 1e-6), 50)] or None)
+    ax.legend()
+axes[0].set(ylabel="largest angle (rad)")
 plt.show()
 
 # %% [markdown]
-# The gap between components 3 and 4 is thirty times that between 11 and 12, and the speed nearly so. (The kink at the bottom is another soft mode: encoder weights
-# on combinations of pixels that hardly ever vary. They relax at the rate $2\lambda_k \approx 0$, and cost nothing.) Nobody needs gradient descent for this
+# The gap between components 3 and 4 is thirty times that between 11 and 12, and the speed nearly so. (We started so close to zero because of another soft mode: encoder
+# weights on pixels that hardly ever vary. They relax at the rate $2\lambda_k \approx 0$, cost nothing, and tilt the decoder a little.) Nobody needs gradient descent for this
 # problem. But every autoencoder below contains it, close to any minimum, and nobody prints its spectrum for you.
 
 # %% [markdown]
@@ -649,13 +671,13 @@ verify(
 # %% [markdown]
 # Where does the one-number code hide the impossible point?
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Left: squared error against angle, logarithmic. With one code number it is small almost everywhere, with a narrow spike up to about eight that reaches above a dashed line at two. With two code numbers it is below one thousandth everywhere. Right: code plane of the two-number code, a closed loop coloured by angle."}, "figure": {"caption": "Left: squared error of two autoencoders on the ring of detectors; dashed: the topological bound on the worst error of a one-number code. Right: the two-number code, coloured by the angle of the particle.", "name": "fig-pca-ring"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Left: squared error against angle, logarithmic. With one code number it is small almost everywhere, with one or more narrow spikes that reach above a dashed line at two. With two code numbers it is near one thousandth or below everywhere. Right: code plane of the two-number code, a closed loop coloured by angle."}, "figure": {"caption": "Left: squared error of two autoencoders on the ring of detectors; dashed: the topological bound on the worst error of a one-number code. Right: the two-number code, coloured by the angle of the particle.", "name": "fig-pca-ring"}}
 fig, (left, right) = plt.subplots(1, 2, figsize=(6.8, 2.8))
 for q, e in ring_error.items():
     left.semilogy(phi_test, e, label=f"{q} code number" + "s" * (q > 1))
 left.axhline(delta_squared / 4, color="k", ls="--", lw=1)
-left.set(xlabel=r"angle $\varphi$", ylabel="squared error", ylim=(1e-5, 30))
-left.legend(loc="center left", bbox_to_anchor=(0.3, 0.62))
+left.set(xlabel=r"angle $\varphi$", ylabel="squared error", ylim=(1e-7, 30))
+left.legend(loc="lower center")
 with torch.no_grad():
     loop = ring[2][0](x_ring_test).numpy()
 dots = right.scatter(*loop.T, c=phi_test, s=4, cmap="twilight")
@@ -664,7 +686,7 @@ right.set(xlabel="$z_1$", ylabel="$z_2$", aspect="equal")
 plt.show()
 
 # %% [markdown]
-# It cuts the circle at a seam, and makes the seam narrow. The *mean* error can be made as small as you like that way, the worst cannot. Mean losses do not
+# It cuts the circle open, often at more than one seam, and makes the seams narrow. The *mean* error can be made as small as you like that way, the worst cannot. Mean losses do not
 # see rare failures; look at the tail of the errors too. With two numbers the code is a closed loop, and $\varphi$ runs around it once.
 
 # %% [markdown]
@@ -697,6 +719,10 @@ def convolutional(q, c=12):
     return encoder, decoder
 
 
+# %% [markdown]
+# The dense network has one hidden layer of 64 units on either side.
+
+# %%
 t_train, t_test = (
     torch.tensor(x, dtype=torch.float32) for x in (x_train, x_test)
 )
@@ -844,7 +870,7 @@ verify(
 # %% [markdown]
 # The denoiser is a staircase: it pulls a noisy value to one mode or the other, and is undecided where the posterior is.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Left: denoised against noisy value. A smooth staircase with plateaus near minus one and one, steep in between, crosses the diagonal; the Wiener filter is a straight line of slope 0.77. Network and exact curve coincide. Right: the score of the noisy density, a curve with zeros near minus one, minus 0.2 and one; network dashed on top of exact, except far outside."}, "figure": {"caption": "Left: exact posterior mean, trained denoiser and Wiener filter. Right: the exact score of the noisy density and that of the denoiser.", "name": "fig-pca-denoiser"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Left: denoised against noisy value. A smooth staircase with plateaus near minus one and one, steep in between, crosses the diagonal; the Wiener filter is a straight line of slope 0.79. Network and exact curve coincide. Right: the score of the noisy density, a curve with zeros near minus one and one and a third between them; network dashed on top of exact, except far outside."}, "figure": {"caption": "Left: exact posterior mean, trained denoiser and Wiener filter. Right: the exact score of the noisy density and that of the denoiser.", "name": "fig-pca-denoiser"}}
 fig, (left, right) = plt.subplots(1, 2, figsize=(6.8, 2.8))
 m = np.dot(shares, centres)
 spread = np.dot(shares, centres**2) - m**2 + width**2
@@ -890,6 +916,10 @@ def draws(codes, n, generator):
     }
 
 
+# %% [markdown]
+# The distance is measured to the 2000 signals of the test grid, which stand for the curve.
+
+# %%
 dice = torch.Generator().manual_seed(seed)
 encoder, decoder = ring[2]
 with torch.no_grad():
@@ -937,7 +967,8 @@ encoder, decoder = models["convolutional"]
 with torch.no_grad():
     digit_draws = draws(encoder(t_train), 1000, dice)
     invented = {name: decoder(z) for name, z in digit_draws.items()}
-    invented["test images"] = decoder(encoder(t_test))
+    invented["reconstructed"] = decoder(encoder(t_test))
+invented["real, held out"] = t_test
 nearest = {
     name: torch.cdist(x, t_train).min(dim=1).values.median().item()
     for name, x in invented.items()
@@ -946,15 +977,14 @@ again = {
     name: np.median(squared_error(models["convolutional"], x))
     for name, x in invented.items()
 }
-real = np.median(test_error["convolutional"])
 show_table(
-    ["decoded", "distance to a training image", "error when coded again"],
+    ["images", "distance to a training image", "error when coded"],
     [[name, nearest[name], again[name]] for name in invented],
 )
 names = ("standard Gaussian", "box", "fitted Gaussian")
 verify(
     "nearest-image distance of decoded draws over that of test images",
-    [nearest[name] / nearest["test images"] for name in names],
+    [nearest[name] / nearest["reconstructed"] for name in names],
     at_least=1.2,
     source="the same decoder on codes of held-out images",
 )
@@ -970,14 +1000,14 @@ plt.show()
 
 # %% [markdown]
 # Nor does the reconstruction error tell probable from improbable. The table's last column is what the autoencoder thinks of its own
-# inventions: it reconstructs them *better* than real digits that it has not seen. With principal components this is exact. A point
+# inventions: draws of either Gaussian are reconstructed *better* than real digits that it has not seen. With principal components this is exact. A point
 # $\bar{\mathbf x} + 1000\,\mathbf u_1$ has error zero, a thousand standard deviations or more from any image. And the double exposure of two unrelated
 # images has, on average, *half* the error of a real one, since the two residuals are averaged.
 
 # %%
 verify(
     "error of inventions over that of real held-out images, medians",
-    again["fitted Gaussian"] / real,
+    [again[names[i]] / again["real, held out"] for i in (0, 2)],
     at_most=0.5,
     source="an autoencoder reconstructs what it can decode",
 )
@@ -1046,17 +1076,25 @@ verify(
 )
 z = ((x_train * units) - m) @ mixed[:n_code].T
 back = (m + z @ mixed[:n_code]) / units
+cost = ((x_train - back) ** 2).sum() / n
+verify(
+    "error with mixed units lies between those of 8 and 7 components",
+    cost,
+    at_least=lam[n_code:].sum(),
+    at_most=lam[n_code - 1 :].sum(),
+    source="one code number is the pixel; seven components are left",
+)
 show_table(
     ["8 components", "squared error per image, in grey values"],
     [
         ["equal units", lam[n_code:].sum()],
-        ["one pixel in other units", ((x_train - back) ** 2).sum() / n],
+        ["one pixel in other units", cost],
         ["7 components, equal units", lam[n_code - 1 :].sum()],
     ],
 )
 
 # %% [markdown]
-# One component is spent on a single pixel. Principal components depend on units, because 'variance' and 'squared error' do. With quantities of different kinds,
+# One component is spent on a single pixel and what it says about its neighbours. Principal components depend on units, because 'variance' and 'squared error' do. With quantities of different kinds,
 # divide each by its standard deviation or, better, by its measurement error. A neural autoencoder inherits the problem through its loss.
 
 # %% [markdown]
@@ -1180,6 +1218,11 @@ verify(
     atol=1e-8,
     source="Gauss-Legendre quadrature of the posterior",
 )
+
+# %% [markdown]
+# The second derivative of $\log p_\sigma$ is $p_\sigma''/p_\sigma$ minus the square of the score.
+
+# %% tags=["solution"]
 d_score = ((at - 1) * np.exp(-(edge[1] ** 2))) - (
     (at + 1) * np.exp(-(edge[0] ** 2))
 )
