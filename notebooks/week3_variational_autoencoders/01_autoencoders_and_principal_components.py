@@ -509,7 +509,8 @@ for ax, (q, (steps, angle)) in zip(axes, histories.items(), strict=True):
     line = angle[anchor] * np.exp(rates[q][1] * (steps - steps[anchor]))
     ax.semilogy(steps, line, "k--", lw=1, label="predicted slope")
     ax.set(xlabel="step", ylim=(1e-6, 3))
-    ax.set_xlim(0, steps[max(np.argmax(angle < 1e-6), 50)] or None)
+    end = np.argmax(angle < 1e-6) or len(steps) - 1
+    ax.set_xlim(0, steps[end])
     ax.legend()
 axes[0].set(ylabel="largest angle (rad)")
 plt.show()
