@@ -129,6 +129,12 @@ def test_two_parameters_have_their_own_variances():
     # What is left of the start in the soft direction: exp(-εΛt).
     exact = exact * (1 - (1 - 0.02 * curvature / 2) ** 200)
     assert_variance(x, exact)
+    # Their noises are independent, but for the correlation of the data.
+    C = N**2 / BATCH * (N - BATCH) / (N - 1) * np.cov(data.T, bias=True)[0, 1]
+    C = 0.02**2 / 4 * C / np.prod(widths) ** 2
+    covariance = C / (1 - np.prod(1 - 0.02 * curvature / 2))
+    tolerance = 4.5 * np.sqrt(np.prod(exact) / CHAINS)
+    assert np.cov(x.T)[0, 1] == pytest.approx(covariance, abs=tolerance)
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4])
