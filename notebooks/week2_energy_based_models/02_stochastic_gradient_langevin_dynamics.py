@@ -1046,6 +1046,11 @@ verify(
     rtol=4.5 * np.sqrt(2 / n_chains) + np.exp(-8),
     source="covariance of disjoint minibatches",
 )
+
+# %% [markdown]
+# And what is left of the heat:
+
+# %% tags=["solution"]
 cold = stationary_variance(step, 0)
 verify(
     "heat left by epochs, as a fraction of that of independent minibatches",
