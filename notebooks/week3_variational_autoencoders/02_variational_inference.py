@@ -130,6 +130,9 @@ verify(
     source="sum over all states",
 )
 
+# %% [markdown]
+# The bound tells more in the difference than in the curve.
+
 # %% mystnb={"image": {"alt": "Left: log Z per spin against temperature. The exact curve lies above both mean-field branches, which split at T = 4. Right: the gap of the bound; the ordered branch starts at ln 2 on the left, has its maximum of 1.3 nats near T = 3.3 and joins the other branch at 4."}, "figure": {"caption": "Mean-field theory as a variational bound, on the 4 × 4 torus. Left: log Z per spin and its two bounds. Right: what the bounds lose, for all 16 spins; the dotted line is ln 2.", "name": "fig-mean-field-bound"}}
 fig, axes = plt.subplots(1, 2, figsize=(6.6, 3))
 axes[0].plot(temperatures, exact / 16, "k", label="exact")
@@ -213,6 +216,9 @@ for name, (mean, scale) in fits.items():
     divergences = kl_divergence(target, q), kl_divergence(q, target)
     rows.append([name, mean, scale, *divergences, jensen_shannon(target, q)])
 show_table(["minimised", "mean", "scale", "KL(p‖q)", "KL(q‖p)", "JSD"], rows)
+
+# %% [markdown]
+# Before you look at the numbers again, look at the fits.
 
 # %% mystnb={"image": {"alt": "A density with two peaks, the left one higher. A broad dashed Gaussian covers both peaks and the gap between them; two narrow ones each coincide with one peak in shape."}, "figure": {"caption": "One Gaussian fitted to a mixture (grey). The broad one minimises KL(p‖q); the two narrow ones are local minima of KL(q‖p).", "name": "fig-two-divergences"}}
 fig, ax = plt.subplots(figsize=(5.6, 2.8))
@@ -361,15 +367,13 @@ def average(log_density, f):
 elbo = average(log_q, log_joint - log_q)
 gap = average(log_q, log_q - log_posterior)
 reconstruction = average(log_q, log_lik)
+ratio = average(log_q, np.exp(log_joint - log_q))
 steps = {
-    "log of the averaged ratio": np.log(
-        average(log_q, np.exp(log_joint - log_q))
-    ),
+    "log of the averaged ratio": np.log(ratio),
     "ELBO plus KL(q‖posterior)": elbo + gap,
-    "reconstruction minus KL(q‖prior), plus the gap": reconstruction
-    - gaussian_kl([0.3], 0.8**2)
-    + gap,
 }
+two_terms = reconstruction - gaussian_kl([0.3], 0.8**2)
+steps["reconstruction minus KL(q‖prior), plus the gap"] = two_terms + gap
 
 # %% [markdown]
 # Each of the three has to be the log evidence, for each outcome; and the gap must be positive.
@@ -526,6 +530,9 @@ verify(
     source="the free q is the best Gaussian for each outcome",
 )
 
+# %% [markdown]
+# On the left one posterior and its Gaussian, on the right the price of all 64, twice.
+
 # %% mystnb={"image": {"alt": "Left: broad prior, narrower skewed posterior at negative z, and a dashed Gaussian that nearly coincides with it. Right: gap against probability of the outcome on logarithmic axes; gaps of own q lie between 0.001 and 0.02, those of the encoder above them, about 0.01 for outcomes of medium probability and up to 0.1 at both ends."}, "figure": {"caption": "Left: prior, posterior and best Gaussian for the most probable outcome. Right: gap of each of the 64 outcomes, with its own q and with a linear encoder.", "name": "fig-posterior-and-gap"}}
 top = int(np.argmax(evidence))
 line, q_top = z[top, :, 0], (free[0][top], np.exp(free[1][top]))
@@ -648,6 +655,9 @@ for name in ("reparameterised", "score"):
         source="Gaussian moments, derived above",
     )
 
+# %% [markdown]
+# Points are measured, curves predicted.
+
 # %% mystnb={"image": {"alt": "Two panels on logarithmic axes. Left: variance against sigma; the reparameterised line rises with slope two, the score curve falls, has a minimum near sigma 0.5 and rises. Right: variance against dimension; the reparameterised line is flat at one, the score rises to about two thousand at 20 dimensions. Points lie on the curves."}, "figure": {"caption": "Variance of one draw of the two gradient estimators at μ = 1; curves are the predictions. Left: in one dimension. Right: at σ = 0.5, against the dimension.", "name": "fig-gradient-variance"}}
 fine, dimensions = np.geomspace(0.08, 2.5, 100), np.arange(1, 21)
 fig, axes = plt.subplots(1, 2, figsize=(6.6, 3), sharey=True)
@@ -759,6 +769,9 @@ verify(
     rtol=1e-3,
     source="second-order expansion; the next order is 1/k smaller",
 )
+
+# %% [markdown]
+# Both axes are logarithmic, so that a law $1/k$ is a straight line of slope $-1$.
 
 # %% mystnb={"image": {"alt": "Gap against k on logarithmic axes. The curve of the prior starts at 4 and soon follows a dashed line of slope minus one. The curve of the best Gaussian starts at 0.02 and falls more slowly at first. Points with error bars at k = 1, 5 and 50 lie on the curves."}, "figure": {"caption": "Gap of importance-weighted bounds for one outcome. Curves: exact; points: sampled; dashed: Var(w)/2kp², the prediction for the prior.", "name": "fig-iwae-gap"}}
 fig, ax = plt.subplots(figsize=(5.6, 3.3))
@@ -1066,6 +1079,9 @@ verify(
     atol=1e-6,
     source="divergence of two Gaussians, eq-rotation-gap",
 )
+
+# %% [markdown]
+# Both results in one figure: columns that die one after another, and axes that the bound prefers.
 
 # %% mystnb={"image": {"alt": "Left: squared column lengths against noise variance. Twelve straight lines of slope minus one fall to zero at the eigenvalues and stay there; points of the trained models lie on them. Right: against the rotation angle, the likelihood is a flat line; the ELBO touches it at 0, 90 and 180 degrees and dips in between."}, "figure": {"caption": "Left: squared length of each decoder column against the noise: predicted (lines) and trained (points). Right: likelihood and ELBO of the machine with five latent variables, two of whose axes are rotated.", "name": "fig-linear-autoencoder"}}
 fine = np.linspace(0.1, 0.85, 300)

@@ -98,10 +98,8 @@ def gaussian_kl(mean, variance, prior_mean=0.0, prior_variance=1.0):
     Source: Kingma and Welling (2014), appendix B.
     """
     m, M = finite("mean", mean), finite("prior_mean", prior_mean)
-    v, V = (
-        finite("variance", variance),
-        finite("prior_variance", prior_variance),
-    )
+    v = finite("variance", variance)
+    V = finite("prior_variance", prior_variance)
     for name, value in (("variance", v), ("prior_variance", V)):
         if np.any(value <= 0):
             raise ValueError(f"{name} must be positive, not {value.min()}")

@@ -239,6 +239,13 @@ def test_exact_bound_knows_no_scale_and_works_in_batches():
     np.testing.assert_allclose(found, expected, atol=1e-11, rtol=1e-14)
 
 
+def test_exact_bound_normalises_a_grid_that_is_cut_off():
+    log_w, q = lottery()
+    expected = enumerated_bound(log_w, q, 3)
+    found = exact_importance_weighted_bound(log_w, q * (1 - 5e-7), 3)
+    assert found == pytest.approx(expected, abs=1e-12)
+
+
 def test_exact_bound_of_widely_spread_weights():
     # One draw in ten finds the weight; all others weigh next to nothing.
     log_w, q = np.array([-500.0, 0.0]), np.array([0.9, 0.1])
