@@ -255,6 +255,15 @@ def test_exact_bound_of_widely_spread_weights():
         assert found == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize("depth", [705, 720, 760, 900])
+def test_exact_bound_of_weights_beyond_the_range_of_floats(depth):
+    log_w, q = np.array([0.0, -depth]), np.array([0.5, 0.5])
+    for k in (1, 4):
+        expected = enumerated_bound(log_w, q, k)
+        found = exact_importance_weighted_bound(log_w, q, k)
+        assert found == pytest.approx(expected, rel=1e-12)
+
+
 def test_exact_bound_rises_to_the_evidence_like_the_variance_over_2k():
     log_w, q = lottery()
     log_p = logsumexp(log_w, b=q)
