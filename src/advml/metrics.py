@@ -107,10 +107,12 @@ def frechet_gaussian(mean_x, cov_x, mean_y, cov_y):
     """
     mean_x, mean_y = finite("mean_x", mean_x), finite("mean_y", mean_y)
     cov_x, cov_y = _covariance("cov_x", cov_x), _covariance("cov_y", cov_y)
-    if not cov_x.shape == cov_y.shape == (*mean_x.shape, *mean_y.shape):
+    shapes = mean_x.shape, mean_y.shape, cov_x.shape, cov_y.shape
+    d = len(cov_x)
+    if shapes != ((d,), (d,), (d, d), (d, d)):
         raise ValueError(
-            f"mean_x, cov_x, mean_y and cov_y must agree in d, but have "
-            f"shapes {mean_x.shape}, {cov_x.shape}, {mean_y.shape}, {cov_y.shape}"
+            "mean_x, mean_y, cov_x and cov_y must agree in d, but have shapes "
+            f"{shapes}"
         )
     product = _root(cov_x).T @ _root(cov_y)
     overlap = np.linalg.svd(product, compute_uv=False).sum()

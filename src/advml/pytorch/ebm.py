@@ -294,6 +294,7 @@ def train(
     size = min(count("batch_size", batch_size), len(data))
     constants = chain_constants(step, noise, max_gradient, limits)
     nonnegative("regularisation", regularisation)
+    max_norm = np.inf if max_norm is None else positive("max_norm", max_norm)
     nonnegative("data_noise", data_noise)
     rates = learning_rates(learning_rate, final_learning_rate, n_updates)
     adam = _adam(energy) if memory is None else memory
@@ -362,9 +363,8 @@ def _descend(adam, value, rate, max_norm):
     adam.param_groups[0]["lr"] = rate
     adam.zero_grad()
     value.backward()
-    if max_norm is not None:
-        parameters = adam.param_groups[0]["params"]
-        torch.nn.utils.clip_grad_norm_(parameters, max_norm)
+    parameters = adam.param_groups[0]["params"]
+    torch.nn.utils.clip_grad_norm_(parameters, max_norm)
     adam.step()
 
 

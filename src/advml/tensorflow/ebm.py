@@ -215,8 +215,11 @@ def langevin(
     """
     constants = chain_constants(step, noise, max_gradient, limits)
     x = _states("x", energy, x)
-    # Tensors, because a graph is made anew for each of Python's numbers.
-    constants = tf.nest.map_structure(lambda c: tf.cast(c, x.dtype), constants)
+    # Tensors, because a graph is made anew for each of Python's numbers; and
+    # not by tf.cast, which rounds those to single precision on the way.
+    constants = tf.nest.map_structure(
+        lambda number: tf.constant(number, x.dtype), constants
+    )
     n_steps = tf.constant(count("n_steps", n_steps))
     x = _chains(energy, x, n_steps, _numbers(seed), constants)
     _stop_if_not_finite("x", x, f"after {n_steps} Langevin steps")
@@ -310,6 +313,7 @@ def train(
     size = min(count("batch_size", batch_size), len(data))
     constants = chain_constants(step, noise, max_gradient, limits)
     nonnegative("regularisation", regularisation)
+    max_norm = np.inf if max_norm is None else positive("max_norm", max_norm)
     nonnegative("data_noise", data_noise)
     rates = learning_rates(learning_rate, final_learning_rate, n_updates)
     done, squares = _adam(energy) if memory is None else memory
@@ -409,11 +413,13 @@ def _row_sums(x):
 def _states(name, energy, x):
     """States (n, ...) as a tensor of the precision of the parameters."""
     like = getattr(energy, "trainable_variables", None)
-    x = tf.cast(x, like[0].dtype) if like else tf.convert_to_tensor(x)
+    if like:
+        x = tf.cast(np.asarray(x), like[0].dtype)
+    x = tf.convert_to_tensor(x)
     if len(x.shape) == 0 or len(x) == 0 or not x.dtype.is_floating:
         raise ValueError(
             f"{name} must be states (n, ...) of floating point, n >= 1, but "
-            f"has shape {tuple(x.shape)} and {x.dtype!r}"
+            f"has shape {tuple(x.shape)} and {x.dtype.name}"
         )
     if not tf.reduce_all(tf.math.is_finite(x)):
         raise ValueError(f"{name} must be finite, but holds nan or infinity")
