@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   advml:
-#     full: {dataset: mnist, n_test: 1000, channels: [16, 32, 64, 64], sizes: [5, 3, 3, 3], n_chains: 2048, n_fast: 6000, n_slow: 3000, n_temperatures: 1000, n_recipe: 1000, recipe_steps: 60, classifier_epochs: 15}
+#     full: {dataset: mnist, n_train: 10000, n_test: 1000, channels: [16, 32, 64, 64], sizes: [5, 3, 3, 3], n_chains: 2048, n_fast: 6000, n_slow: 3000, n_temperatures: 1000, n_recipe: 1000, recipe_steps: 60, classifier_epochs: 15}
 #   jupytext:
 #     formats: ipynb,py:percent
 #   kernelspec:
@@ -40,7 +40,7 @@ from sklearn.neural_network import MLPClassifier
 
 from advml import datasets
 from advml.checks import verify
-from advml.display import progress, show_source, show_table
+from advml.display import show_source, show_table
 from advml.metrics import frechet_distance
 from advml.plotting import image_grid
 from advml.pytorch import ebm
@@ -54,7 +54,8 @@ plt.style.use("advml.course")
 # %% tags=["parameters"]
 seed = 0
 dataset = "digits"
-n_test = 355  # held-out images that are used
+n_train = 1442  # images to train on
+n_test = 355  # held-out images
 data_noise = 0.3  # σ, in units in which a pixel is in [-1, 1]
 relative_step = 0.2  # Langevin step in units of σ²
 channels = [32, 64]
@@ -99,8 +100,8 @@ classifier_epochs = 60
 # %%
 data = getattr(datasets, dataset)()
 on_digits = dataset == "digits"
-y_train, y_test = (2 * x - 1 for x in (data.train, data.test[:n_test]))
-test_labels = data.test_labels[:n_test]
+y_train, y_test = 2 * data.train[:n_train] - 1, 2 * data.test[:n_test] - 1
+train_labels, test_labels = data.train_labels, data.test_labels[:n_test]
 side, d = y_train.shape[-1], y_train[0].size
 sigma, step = data_noise, relative_step * data_noise**2
 noise_rng = np.random.default_rng([seed, 1])
@@ -138,10 +139,11 @@ def kernel_energy(x):
 
 
 x = x_test[:20]
-distance = ((x.reshape(-1, 1, d) - y_train.reshape(-1, d)) ** 2).sum(2)
+y = y_train.reshape(-1, d)
+distance = (y**2).sum(1) - 2 * x.reshape(-1, d) @ y.T  # and |x|², for all
 weight = np.exp((distance.min(1, keepdims=True) - distance) / 2 / sigma**2)
 weight /= weight.sum(1, keepdims=True)
-plausible = (weight @ y_train.reshape(-1, d)).reshape(x.shape)
+plausible = (weight @ y).reshape(x.shape)
 slope = ebm.input_gradient(kernel_energy, tensor(x, torch.float64))
 verify(
     "the slope of the exact energy points away from the mean clean image",
@@ -173,10 +175,18 @@ def gaussian_samples(n, rng):
     return (mean + u @ root.T).reshape(n, side, side)
 
 
+# %% [markdown]
+# Every density is judged on the same blurred images, as many of the training part as of the test part.
+
+
+# %%
 def energies(energy, x):
     """Energies of an array of images, without derivatives."""
     with torch.no_grad():
-        parts = [array(energy(tensor(part))) for part in np.split(x, [500])]
+        parts = [
+            array(energy(tensor(x[i : i + 500])))
+            for i in range(0, len(x), 500)
+        ]
     return np.concatenate(parts)
 
 
@@ -247,6 +257,10 @@ def readings(energy, x, step, noise, n_readings, pause):
     return np.mean(found[n_readings // 4 :], axis=0)
 
 
+# %% [markdown]
+# The chains start at blurred images, which are exact samples at temperature one; for the colder ones the first quarter of the readings is left out.
+
+# %%
 measured, error = [], []
 for T in (1.0, 0.5):
     t = readings(
@@ -322,6 +336,10 @@ options = {
     "n_steps": n_steps,
     "data_noise": sigma,
 }
+# %% [markdown]
+# Now the two calls. (`every(10, note)` is a callback that takes notes in every tenth update.)
+
+# %%
 for i, (first, last, n) in enumerate(
     [(2e-3, 1e-4, n_fast), (1e-4, 0.0, n_slow)]
 ):
@@ -428,6 +446,10 @@ def log_mean(log_w):
     return logsumexp(log_w) - np.log(len(log_w)), error
 
 
+# %% [markdown]
+# The model's constant, the table with the new row, and how well the two directions agree:
+
+# %%
 low, low_error = log_mean(up)
 high, high_error = -log_mean(down)[0], log_mean(down)[1]
 log_z = (low + high) / 2
@@ -523,7 +545,7 @@ plt.show()
 classifier = MLPClassifier((64, 64, 32), alpha=1e-2, random_state=seed)
 for _ in range(classifier_epochs):
     classifier.partial_fit(
-        x_train.reshape(-1, d), data.train_labels, classes=np.arange(10)
+        x_train.reshape(-1, d), train_labels[:n_train], classes=np.arange(10)
     )
 accuracy = classifier.score(x_test.reshape(-1, d), test_labels)
 
@@ -625,7 +647,7 @@ verify(
 # standard error is about {cite}`hanley1982`
 #
 # $$
-# \mathrm{SE}^2 = \frac{A(1-A) + (n-1)\left(\tfrac{A}{2-A} - A^2\right) + (m-1)\left(\tfrac{2A^2}{1+A} - A^2\right)}{nm},
+# \mathrm{SE}^2 = \frac{A(1-A) + (m-1)\left(\tfrac{A}{2-A} - A^2\right) + (n-1)\left(\tfrac{2A^2}{1+A} - A^2\right)}{nm},
 # $$ (eq-image-auroc)
 #
 # two per cent for a few hundred each and $A = 0.8$. All outliers get the same noise as the images, or the noise alone would give them away. And each of them is also given to the two
@@ -643,9 +665,14 @@ def auroc(energy, x):
 def auroc_error(a, n, m):
     """Standard error of an AUROC (eq-image-auroc)."""
     q, r = a / (2 - a) - a**2, 2 * a**2 / (1 + a) - a**2
-    return np.sqrt((a * (1 - a) + (n - 1) * q + (m - 1) * r) / (n * m))
+    return np.sqrt((a * (1 - a) + (m - 1) * q + (n - 1) * r) / (n * m))
 
 
+# %% [markdown]
+# Now the outliers. The list goes from crude to subtle; the last two are samples of models.
+
+
+# %%
 def ising_outliers(rng):
     """Ising configurations, repeated to fill the image."""
     spins = datasets.ising(8).train
@@ -782,6 +809,10 @@ verify(
     rtol=1e-9,
     source="noise² / (2 step)",
 )
+# %% [markdown]
+# The network is the same, but for the trap.
+
+# %%
 popular = ebm.ConvolutionalEnergy(
     side, channels, sizes, seed=seed, device=device
 )
@@ -820,7 +851,7 @@ for ax, x in zip(axes, (kept.states, *runs[1:]), strict=True):
 plt.show()
 
 # %% [markdown]
-# Crisp digits, after a third of the training time. And then they are gone. What is the *density* that this energy stands for, if we take it at its word, $p \propto e^{-E}$ on $[-1, 1]^d$?
+# Crisp digits, after less than half as many steps of chains. And then they are gone. What is the *density* that this energy stands for, if we take it at its word, $p \propto e^{-E}$ on $[-1, 1]^d$?
 # Energies turn out to differ by less than a nat over the whole cube, so that $Z$ is easy: $Z = 2^d\,\langle e^{-E}\rangle$ over uniform noise, with hardly any scatter.
 
 # %%
@@ -834,6 +865,10 @@ slope = array(ebm.input_gradient(popular, tensor(runs[1])))
 easy_area = roc_auc_score(
     np.repeat([0, 1], [n_test, len(cube)]), np.r_[e_test, e_cube]
 )
+# %% [markdown]
+# The table also counts slopes that were clipped and pixels that sit exactly on the walls of the cube.
+
+# %%
 show_table(
     ["recipe", "value"],
     [
@@ -846,6 +881,10 @@ show_table(
         ["AUROC against uniform noise", easy_area],
     ],
 )
+# %% [markdown]
+# Two claims, to be read together: hardly any gain over uniform noise, and chains that do not stay.
+
+# %%
 if on_digits:
     verify(
         "nats per image that the recipe's density gains over uniform noise",
@@ -876,20 +915,20 @@ if on_digits:
 # ### The temperature of the batch size
 #
 # A slip that never crashes: the slope of the *mean* energy of a batch. Each image then gets $1/B$ of its drift and all of its noise. By {eq}`eq-image-thermometer` with the
-# drift that is really applied, step $\eta/B$ and noise $\sqrt{2\eta}$, **predict** the temperature for $B = 16$.
+# drift that is really applied, step $\eta/B$ and noise $\sqrt{2\eta}$, **predict** the temperature for $B = 16$. (`input_gradient` refuses energies that are not one per image, so we write the slip as what it does to each of them.)
 
 # %%
 B = 16
 
 
 def mean_energy(x):
-    """The slip: one energy per batch of B images, averaged."""
-    return energy(x).reshape(-1, B).mean(1)
+    """What is left of an energy in the mean over a batch of B images."""
+    return energy(x) / B
 
 
 generator = torch.Generator(device).manual_seed(seed)
 x, hot = 4 * sigma * noise_rng.standard_normal((128, side, side)), []
-for i in range(16):
+for _ in range(16):
     x = ebm.langevin(
         mean_energy, tensor(x), step=step, n_steps=60, seed=generator
     )
