@@ -729,7 +729,7 @@ for name, a in areas.items():
 show_table(["outliers (AUROC)", *judges], rows)
 
 # %% [markdown]
-# Read the table from the last column to the first.
+# Read the table from top to bottom.
 #
 # - Noise, permuted, inverted and turned images, empty ones, Ising snapshots: solved by everyone, the covariance matrix included. Numbers
 #   like 0.999 against such outliers are often printed as an achievement of a deep model. They are not.

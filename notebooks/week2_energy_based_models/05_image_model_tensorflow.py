@@ -289,7 +289,20 @@ show_table(
 )
 
 # %% [markdown]
-# Now both train on, with their own random numbers, from the same weights and the same chains.
+# ### Training goes on
+#
+# An update is compiled, too: the loss, its gradient in the parameters, and a step of Adam. The buffer stays outside, in NumPy, since it is a list of places that are read and written, and
+# no arithmetic. Everything that changes from update to update (the rate, the factor that corrects Adam's first averages) enters as a tensor; as Python numbers they would cost one trace each.
+
+# %%
+show_source(in_keras._descend)
+
+# %% [markdown]
+# Why is Adam written out here, where Keras has one? Both divide by $\sqrt{\hat v} + \varepsilon$, with $\hat v$ the running mean of squared gradients. PyTorch corrects $\hat v$ for its start at zero *before* it adds $\varepsilon$, Keras
+# after. With equal arguments the same $\varepsilon$ is thirty times as large in the first updates: harmless with large gradients, and a different algorithm with small ones. When two frameworks are to be compared, such
+# things must be equal or known. Note also what is *not* on the tape: the chains. They are constants for it, or it would differentiate through all Langevin steps.
+#
+# Now both train on, with their own random numbers, from the same weights and the same chains. (The memory of Adam starts anew in both.)
 
 # %%
 last = {"learning_rate": 1e-4, "final_learning_rate": 0.0, "n_updates": n_slow}
@@ -553,12 +566,13 @@ def conditional_mean(x):
 
 
 # %% [markdown]
-# The chains start at uniform noise, and 600 steps are seven relaxation times or more of the softest direction.
+# The chains start at uniform noise and forget it at a rate $\eta\lambda_\text{min}$, with the smallest eigenvalue of $\mathsf P_{uu}$: eight relaxation times leave three parts in ten thousand.
 
 # %%
 rng = np.random.default_rng([seed, 2])
 one = np.repeat(x_test[:1], 512, axis=0)
-x = fill_in(gaussian_energy, torn(one, rng), tf.constant(600), seed)
+settle = tf.constant(int(8 / (step * np.linalg.eigvalsh(inside)[0])))
+x = fill_in(gaussian_energy, torn(one, rng), settle, seed)
 x = to_numpy(x).reshape(-1, d)[:, ~k] - conditional_mean(x_test[:1])
 wide = np.linalg.inv(inside - step / 2 * inside @ inside)
 length = np.einsum("ni,ij,nj->n", x, np.linalg.inv(wide), x)
@@ -578,10 +592,10 @@ verify(
 )
 
 # %% [markdown]
-# Now the network: 40 held-out images, twelve chains each, 400 steps. The competitor draws from the Gaussian's conditional distribution, exactly.
+# Now the network: 80 held-out images, six chains each, 400 steps. The competitor draws from the Gaussian's conditional distribution, exactly.
 
 # %%
-n_images, n_each = 40, 12
+n_images, n_each = 80, 6
 choice = np.linspace(0, n_test - 1, n_images).astype(int)
 many = np.repeat(x_test[choice], n_each, axis=0)
 filled = to_numpy(fill_in(energy, torn(many, rng), tf.constant(400), seed))
@@ -595,7 +609,7 @@ drawn = drawn.reshape(many.shape)
 # **Predict**: for which upper halves will the chains disagree?
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Rows of ten images. First the true image, then the upper half alone, then three completions by the network, most of which are digits that continue the strokes, and differ where the upper half is ambiguous, then one completion drawn from the Gaussian, with blotches in the lower half."}, "figure": {"caption": "Top to bottom: held-out images; what is known; three completions by the network, cleaned by one slope; one by the Gaussian's exact conditional distribution, cleaned by its own.", "name": "fig-mend-inpaint"}}
-shown = np.arange(0, 40, 4)
+shown = np.arange(0, n_images, n_images // 10)
 rows = [y_test[choice[shown]]]
 rows.append(np.where(known, x_test[choice[shown]], np.nan))
 for j in range(3):
@@ -649,7 +663,7 @@ if on_digits:
 
 # %% [markdown]
 # Completions by the network are more often something that a hand has written. In the error of their mean it has no clear lead: a mean of two digits is no digit, and the square error
-# rewards exactly that blur. (Twelve chains also leave a twelfth of their variance in the mean; the exact mean of the Gaussian has none.) Which number counts depends on what you
+# rewards exactly that blur. (Six chains also leave a sixth of their variance in the mean; the exact mean of the Gaussian has none.) Which number counts depends on what you
 # want to do with the image.
 #
 # ## Break it: one random number too few
