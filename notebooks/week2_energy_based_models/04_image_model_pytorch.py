@@ -740,6 +740,8 @@ show_table(["outliers (AUROC)", *judges], rows)
 #   *below* ½. In $d$ dimensions typical states do not sit at the minimum of the energy but on a shell around it. Simple images with a low energy have
 #   fooled many likelihoods {cite}`nalisnick2019`; ask for energies that are unusual in either direction.
 # - Our own samples should give ½. The distance from it measures what the training left undone.
+#
+# The easy areas are above 0.995 with standard errors near 0.001, so 0.99 is a safe bound for any draw of outliers.
 
 # %%
 if on_digits:
@@ -764,7 +766,7 @@ if on_digits:
     a, a_gauss, _ = areas["samples of the Gaussian fit"]
     error = np.hypot(*auroc_error(np.array([a, a_gauss]), n_test, n_test))
     verify(
-        "our energy tells a Gaussian's samples from images, it cannot itself",
+        "our energy tells a Gaussian's samples from images, the Gaussian not: gap",
         a - a_gauss,
         at_least=5 * error,
         source="labels; scikit-learn's roc_auc_score",
