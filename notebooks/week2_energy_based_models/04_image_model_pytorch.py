@@ -318,6 +318,11 @@ def fresh(n, rng):
 
 
 buffer = ebm.ReplayBuffer(fresh, size=n_chains, fresh_fraction=0, seed=seed)
+
+# %% [markdown]
+# And the notes that we take:
+
+# %%
 record = []
 
 
@@ -741,7 +746,7 @@ show_table(["outliers (AUROC)", *judges], rows)
 #   fooled many likelihoods {cite}`nalisnick2019`; ask for energies that are unusual in either direction.
 # - Our own samples should give ½. The distance from it measures what the training left undone.
 #
-# The easy areas are above 0.995 with standard errors near 0.001, so 0.99 is a safe bound for any draw of outliers.
+# The easy areas come with standard errors of 0.002 at most, for Ising configurations, so bounds of 0.98 for these and 0.99 for the others are safe for any draw of outliers.
 
 # %%
 if on_digits:
@@ -754,7 +759,7 @@ if on_digits:
     verify(
         "AUROC of the energy against noise and structured outliers",
         [areas[name][0] for name in easy],
-        at_least=0.99,
+        at_least=[0.99, 0.99, 0.99, 0.98],
         source="labels; scikit-learn's roc_auc_score",
     )
     verify(
@@ -766,7 +771,7 @@ if on_digits:
     a, a_gauss, _ = areas["samples of the Gaussian fit"]
     error = np.hypot(*auroc_error(np.array([a, a_gauss]), n_test, n_test))
     verify(
-        "our energy tells a Gaussian's samples from images, the Gaussian not: gap",
+        "our energy sees a Gaussian's samples, the Gaussian not: gap",
         a - a_gauss,
         at_least=5 * error,
         source="labels; scikit-learn's roc_auc_score",
@@ -854,6 +859,9 @@ for n in (recipe_steps, 9 * recipe_steps):
         popular, tensor(runs[-1]), n_steps=n, seed=generator, **recipe
     )
     runs.append(array(x))
+
+# %% [markdown]
+# The buffer first, then the fresh chains:
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Three pairs of rows of images. The buffer of the recipe shows crisp digits. Fresh chains after the steps of one update show grey blobs in the shape of a stroke. After ten times more the chains show black-and-white shapes of few kinds, repeated."}, "figure": {"caption": "The published recipe: its buffer (top), fresh chains after as many steps as one update makes (middle), and after ten times more (bottom).", "name": "fig-image-recipe"}}
 fig, axes = plt.subplots(3, 1, figsize=(6.5, 2.7))
