@@ -13,18 +13,24 @@
 # %% [markdown]
 # # An energy-based model of images, at a stated temperature
 #
-# A network that looks at an image and returns one number, its energy: nothing in machine learning is closer to statistical mechanics. Samples
-# come from Langevin dynamics, and Langevin dynamics has a temperature. Published models of images rarely say which. This lecture trains
-# one at temperature one, so that the energy is $-\log p$ up to a constant, and then finds the constant: the model is compared in *nats* with two
+# A network that looks at an image and returns one number, its energy: nothing in machine learning is closer to statistical
+# mechanics. Samples
+# come from Langevin dynamics, and Langevin dynamics has a temperature. Published models of images rarely say which. This
+# lecture trains
+# one at temperature one, so that the energy is $-\log p$ up to a constant, and then finds the constant: the model is compared
+# in *nats* with two
 # densities that we know exactly. The usual recipe then runs on the same data. It makes better-looking digits, from an energy
 # that is almost flat. Both facts are worth understanding.
 #
 # :::{admonition} Plan
 # :class: tip
-# **You will** find the exact energy of a smoothed set of images, build a thermometer that is exact at any step, train a convolutional
-# energy with a replay buffer, measure its $\log Z$ from both sides, watch digits form out of noise, look for outliers with it (and see
+# **You will** find the exact energy of a smoothed set of images, build a thermometer that is exact at any step, train a
+# convolutional
+# energy with a replay buffer, measure its $\log Z$ from both sides, watch digits form out of noise, look for outliers with it
+# (and see
 # simpler models do as well), run the recipe of the literature, and break the sampler in two ways.
-# **You need** {doc}`01_langevin_sampling` and {doc}`03_energy_based_models_in_two_dimensions`. **Time** an hour to read; a minute of CPU.
+# **You need** {doc}`01_langevin_sampling` and {doc}`03_energy_based_models_in_two_dimensions`. **Time** an hour to read; a
+# minute of CPU.
 # :::
 
 # %%
@@ -74,8 +80,10 @@ classifier_epochs = 60
 # ## A density that exists
 #
 # Half of the pixels of the digits are exactly white. Along these directions the images have no density at all: a model could put
-# ever narrower peaks there, and gain likelihood without end. So we *choose* a resolution. Every image $\mathbf y$ is blurred by normal
-# noise of width $\sigma = 0.3$, in units in which white is $-1$ and black $+1$ (two or three of the 16 grey levels), and the density
+# ever narrower peaks there, and gain likelihood without end. So we *choose* a resolution. Every image $\mathbf y$ is blurred by
+# normal
+# noise of width $\sigma = 0.3$, in units in which white is $-1$ and black $+1$ (two or three of the 16 grey levels), and the
+# density
 # of $\mathbf x = \mathbf y + \sigma\mathbf w$ is what we model. For a finite set of $N$ images it can be written down:
 #
 # $$
@@ -85,7 +93,8 @@ classifier_epochs = 60
 # \end{aligned}
 # $$ (eq-image-exact)
 #
-# with $d$ pixels. A parabola of width $\sigma$, and a function $f$ whose slope is bounded: it is $-1/\sigma^2$ times an average of images,
+# with $d$ pixels. A parabola of width $\sigma$, and a function $f$ whose slope is bounded: it is $-1/\sigma^2$ times an average
+# of images,
 # because differentiating the logarithm gives
 #
 # $$
@@ -94,8 +103,10 @@ classifier_epochs = 60
 # $$ (eq-image-tweedie)
 #
 # The slope of the energy points from the most plausible clean image, given the blurred one, to the blurred one (Tweedie's formula
-# {cite}`efron2011`). Two lessons before any network is built. First, the *shape* of the answer is known: trap of radius $R = \sigma$, plus something with a bounded slope,
-# so $Z$ is finite. That is what `radius` of our networks is for. Second, we can read what the network learned as a picture: $\mathbf x - \sigma^2\nabla E$ is its guess at the clean image.
+# {cite}`efron2011`). Two lessons before any network is built. First, the *shape* of the answer is known: trap of radius
+# $R = \sigma$, plus something with a bounded slope,
+# so $Z$ is finite. That is what `radius` of our networks is for. Second, we can read what the network learned as a picture:
+# $\mathbf x - \sigma^2\nabla E$ is its guess at the clean image.
 
 # %%
 data = getattr(datasets, dataset)()
@@ -130,7 +141,8 @@ centres = tensor(y_train.reshape(-1, d), torch.float64)
 constant = d / 2 * np.log(2 * np.pi * sigma**2)
 
 # %% [markdown]
-# Here is {eq}`eq-image-exact`, a *kernel density estimate* of the training images. Its slope by automatic differentiation must be {eq}`eq-image-tweedie`.
+# Here is {eq}`eq-image-exact`, a *kernel density estimate* of the training images. Its slope by automatic differentiation must
+# be {eq}`eq-image-tweedie`.
 
 
 # %%
@@ -206,7 +218,8 @@ show_table(["log p (nats per image)", "train", "test"], rows)
 
 # %% [markdown]
 # The kernel density is perfect for the images that it has memorised, and worse than a plain Gaussian for others: overfitting, in
-# nats. **The Gaussian's test entry is the number to beat.** (Noise of $\sigma = 0.3$ alone costs $\tfrac d2(1 + \log 2\pi\sigma^2) = 13.8$ nats for $d = 64$;
+# nats. **The Gaussian's test entry is the number to beat.** (Noise of $\sigma = 0.3$ alone costs
+# $\tfrac d2(1 + \log 2\pi\sigma^2) = 13.8$ nats for $d = 64$;
 # no density can have a higher mean $\log p$ than $-13.8$.)
 
 # %%
@@ -222,21 +235,25 @@ if on_digits:
 # %% [markdown]
 # ## A thermometer
 #
-# The first question to a sampler is its temperature. A Langevin step $\mathbf x' = \mathbf x - \eta\nabla E + \sqrt{2\eta T}\,\mathbf w$ changes the squared length by
+# The first question to a sampler is its temperature. A Langevin step
+# $\mathbf x' = \mathbf x - \eta\nabla E + \sqrt{2\eta T}\,\mathbf w$ changes the squared length by
 #
 # $$
 # |\mathbf x'|^2 - |\mathbf x|^2 = -2\eta\,\mathbf x\cdot\nabla E + \eta^2 |\nabla E|^2 + 2\eta T |\mathbf w|^2
 # + 2\sqrt{2\eta T}\;\mathbf w\cdot(\mathbf x - \eta\nabla E).
 # $$
 #
-# In a stationary state the left side is zero on average, and so is the last term, since $\mathbf w$ does not know $\mathbf x$. What remains is
+# In a stationary state the left side is zero on average, and so is the last term, since $\mathbf w$ does not know $\mathbf x$.
+# What remains is
 #
 # $$
 # T = \frac{\langle \mathbf x\cdot\nabla E\rangle}{d} - \frac{\eta\,\langle|\nabla E|^2\rangle}{2d} .
 # $$ (eq-image-thermometer)
 #
-# The first term is the virial theorem of {doc}`03_energy_based_models_in_two_dimensions`. The second corrects it for the finite step, *exactly*, whatever the
-# energy. It reads the temperature of the chain that you run, not of the one that you wished to run, and only if the chain has settled.
+# The first term is the virial theorem of {doc}`03_energy_based_models_in_two_dimensions`. The second corrects it for the finite
+# step, *exactly*, whatever the
+# energy. It reads the temperature of the chain that you run, not of the one that you wished to run, and only if the chain has
+# settled.
 # Before we trust it we test it where all is known: on the exact energy, with noise for $T = 1$ and $T = \tfrac12$.
 
 
@@ -262,7 +279,8 @@ def readings(energy, x, step, noise, n_readings, pause):
 
 
 # %% [markdown]
-# The chains start at blurred images, which are exact samples at temperature one; for the colder ones the first quarter of the readings is left out.
+# The chains start at blurred images, which are exact samples at temperature one; for the colder ones the first quarter of the
+# readings is left out.
 
 # %%
 measured, error = [], []
@@ -283,14 +301,17 @@ verify(
 # %% [markdown]
 # ## The network, and how to train it
 #
-# Our energy has the form of {eq}`eq-image-exact`, with a convolutional network for $f$. Strides of two replace pooling, SiLU is smooth
-# (the sampler needs $\nabla E$ everywhere), and there is no normalisation across the batch, since an image has an energy of its own.
+# Our energy has the form of {eq}`eq-image-exact`, with a convolutional network for $f$. Strides of two replace pooling, SiLU is
+# smooth
+# (the sampler needs $\nabla E$ everywhere), and there is no normalisation across the batch, since an image has an energy of its
+# own.
 
 # %%
 show_source(ebm.ConvolutionalEnergy.forward, ebm.input_gradient)
 
 # %% [markdown]
-# Training is that of {doc}`03_energy_based_models_in_two_dimensions`: the mean slope in the parameters over the data minus that over chains.
+# Training is that of {doc}`03_energy_based_models_in_two_dimensions`: the mean slope in the parameters over the data minus that
+# over chains.
 # Both phases hold equally many images, drawn in new random order, and the data get new noise in every batch.
 
 # %%
@@ -299,13 +320,17 @@ show_source(ebm.train)
 # %% [markdown]
 # The choices, each with its reason:
 #
-# - **Step** $\eta = 0.2\,\sigma^2$. The stiffest directions have curvature $1/\sigma^2$; there the chain's variance is $1/(1-\eta/2\sigma^2) = 1.11$ times
-#   too large ({doc}`01_langevin_sampling`). Since training uses the same chain, the network learns a curvature 13 % too large in compensation ({ref}`ex-image-thermometer`).
+# - **Step** $\eta = 0.2\,\sigma^2$. The stiffest directions have curvature $1/\sigma^2$; there the chain's variance is
+#   $1/(1-\eta/2\sigma^2) = 1.11$ times
+#   too large ({doc}`01_langevin_sampling`). Since training uses the same chain, the network learns a curvature 13 % too large
+#   in compensation ({ref}`ex-image-thermometer`).
 # - **Noise** $\sqrt{2\eta}$, temperature one. No clipping of slopes, and none of pixels.
 # - **Buffer** of 512 chains, without fresh starts: each makes four steps every fourth update, for the whole training.
-# - **Rate** falling to $10^{-4}$, then, in a second call, slowly to zero. We will see what a large rate does. No energy regularisation: the trap and the noise bound the energy.
+# - **Rate** falling to $10^{-4}$, then, in a second call, slowly to zero. We will see what a large rate does. No energy
+#   regularisation: the trap and the noise bound the energy.
 #
-# On the way, we note the gap $\langle E\rangle_\text{data} - \langle E\rangle_\text{chains}$, the lead of test over training images, and the temperature.
+# On the way, we note the gap $\langle E\rangle_\text{data} - \langle E\rangle_\text{chains}$, the lead of test over training
+# images, and the temperature.
 
 # %%
 energy = ebm.ConvolutionalEnergy(
@@ -385,8 +410,10 @@ for ax in axes:
 plt.show()
 
 # %% [markdown]
-# The gap is a difference of two averages that the training pulls together: it says that chains and data have equal mean energy, not
-# that the model is good. The thermometer deviates while the chains run after a moving energy, and comes to rest at one. No memory of the training
+# The gap is a difference of two averages that the training pulls together: it says that chains and data have equal mean energy,
+# not
+# that the model is good. The thermometer deviates while the chains run after a moving energy, and comes to rest at one. No
+# memory of the training
 # images shows.
 #
 # ## How good is it? Log Z of a network
@@ -399,7 +426,8 @@ plt.show()
 # \log w = -\sum_k (\beta_{k+1} - \beta_k)\,\bigl[E - E_\text{Gauss}\bigr](\mathbf x_k),
 # $$ (eq-image-anneal)
 #
-# with one Metropolis-adjusted step (MALA, {doc}`01_langevin_sampling`) at each new $\beta$. The exact acceptance rule matters here: an unadjusted step
+# with one Metropolis-adjusted step (MALA, {doc}`01_langevin_sampling`) at each new $\beta$. The exact acceptance rule matters
+# here: an unadjusted step
 # would leave a slightly different density invariant, and the estimate would be off.
 
 
@@ -435,7 +463,8 @@ def anneal(energy, x, betas, seed):
 
 
 # %% [markdown]
-# Chains from the Gaussian give $\log Z$ from below. Chains of the buffer, after fifty more adjusted steps in the final energy, give it from above.
+# Chains from the Gaussian give $\log Z$ from below. Chains of the buffer, after fifty more adjusted steps in the final energy,
+# give it from above.
 
 # %%
 n_ais = 128
@@ -478,8 +507,10 @@ show_table(
 )
 
 # %% [markdown]
-# A convolutional energy that was trained for seconds beats the Gaussian in likelihood of images it has never seen, and the kernel density by more. We
-# compare image by image, since the same images are hard for all models, and let the disagreement of the two estimates of $\log Z$ count as an error. The gain on training images, in which $\log Z$ drops out, tells whether the model remembers them.
+# A convolutional energy that was trained for seconds beats the Gaussian in likelihood of images it has never seen, and the
+# kernel density by more. We
+# compare image by image, since the same images are hard for all models, and let the disagreement of the two estimates of
+# $\log Z$ count as an error. The gain on training images, in which $\log Z$ drops out, tells whether the model remembers them.
 
 # %%
 gain = log_p["our energy"][1] - log_p["Gaussian fit"][1]
@@ -509,8 +540,10 @@ if on_digits:
 # %% [markdown]
 # ## Digits out of noise
 #
-# Now the model samples by itself: chains start at uniform noise, which no training chain has seen for a long time, and run at temperature one
-# for a thousand steps in the frozen energy. The lowest row shows the clean images that the network sees in the last states, $\mathbf x - \sigma^2\nabla E$.
+# Now the model samples by itself: chains start at uniform noise, which no training chain has seen for a long time, and run at
+# temperature one
+# for a thousand steps in the frozen energy. The lowest row shows the clean images that the network sees in the last states,
+# $\mathbf x - \sigma^2\nabla E$.
 
 # %%
 times = [0, 3, 10, 30, 100, 300, 1000]
@@ -541,19 +574,23 @@ image_grid(strip, 10, ax=ax, limits=(-1.3, 1.3))
 plt.show()
 
 # %% [markdown]
-# Many are digits, and some are strokes that no one would write. To put a number on it, papers use the Fréchet distance {cite}`heusel2017` of two sets of images. It sees their
+# Many are digits, and some are strokes that no one would write. To put a number on it, papers use the Fréchet distance
+# {cite}`heusel2017` of two sets of images. It sees their
 # means $\boldsymbol\mu$ and covariances $\boldsymbol\Sigma$ only:
 #
 # $$
 # D^2 = |\boldsymbol\mu - \boldsymbol\mu'|^2 + \operatorname{tr}\left(\boldsymbol\Sigma + \boldsymbol\Sigma' - 2(\boldsymbol\Sigma\boldsymbol\Sigma')^{1/2}\right).
 # $$ (eq-frechet)
 #
-# In pixel space a Gaussian fit has the right mean and covariance, and wins by construction. So we need other statistics, and use three:
+# In pixel space a Gaussian fit has the right mean and covariance, and wins by construction. So we need other statistics, and
+# use three:
 #
-# 1. **Fréchet distance** of features: the last hidden layer (32 units) of a classifier on samples and on test images. It is trained on the blurred training
+# 1. **Fréchet distance** of features: the last hidden layer (32 units) of a classifier on samples and on test images. It is
+#    trained on the blurred training
 #    images. Finite samples make $D^2$ positive; real training images of the same number show how much.
 # 2. **Sure**: the fraction of samples to which the classifier gives one digit with probability above 0.95.
-# 3. **Kernel energy**, $-\log p$ under {eq}`eq-image-exact`: small where training images are close. Memorised images would have *less* than test images.
+# 3. **Kernel energy**, $-\log p$ under {eq}`eq-image-exact`: small where training images are close. Memorised images would
+#    have *less* than test images.
 
 # %%
 classifier = MLPClassifier((64, 64, 32), alpha=1e-2, random_state=seed)
@@ -613,8 +650,10 @@ if on_digits:
     )
 
 # %% [markdown]
-# From noise to the samples the Fréchet distance falls by a large factor. Against the Gaussian fit it is no clear case: the Fréchet distance sees only means and covariances again, if
-# of other features, and it also notices that some digits appear too often. What the Gaussian cannot do is make *single* images that are right: its samples lie in the gaps
+# From noise to the samples the Fréchet distance falls by a large factor. Against the Gaussian fit it is no clear case: the
+# Fréchet distance sees only means and covariances again, if
+# of other features, and it also notices that some digits appear too often. What the Gaussian cannot do is make *single* images
+# that are right: its samples lie in the gaps
 # between the digits, far from any training image, and the classifier is unsure.
 
 # %%
@@ -656,16 +695,20 @@ verify(
 # %% [markdown]
 # ## What does not belong
 #
-# An energy is small where images are likely. Does it find images that do not belong to the data? A threshold on the energy makes two kinds of errors;
-# the **AUROC** summarises all thresholds: the probability that an outlier has a higher energy than an image, ½ for a coin. For $n$ images and $m$ outliers its
+# An energy is small where images are likely. Does it find images that do not belong to the data? A threshold on the energy
+# makes two kinds of errors;
+# the **AUROC** summarises all thresholds: the probability that an outlier has a higher energy than an image, ½ for a coin. For
+# $n$ images and $m$ outliers its
 # standard error is about {cite}`hanley1982`
 #
 # $$
 # \mathrm{SE}^2 = \frac{A(1-A) + (m-1)\left(\tfrac{A}{2-A} - A^2\right) + (n-1)\left(\tfrac{2A^2}{1+A} - A^2\right)}{nm},
 # $$ (eq-image-auroc)
 #
-# two per cent for a few hundred each and $A = 0.8$. All outliers get the same noise as the images, or the noise alone would give them away. And each of them is also given to the two
-# *simple* models: a network that detects no more than a covariance matrix has earned nothing. **Predict** which outliers are hard.
+# two per cent for a few hundred each and $A = 0.8$. All outliers get the same noise as the images, or the noise alone would
+# give them away. And each of them is also given to the two
+# *simple* models: a network that detects no more than a covariance matrix has earned nothing. **Predict** which outliers are
+# hard.
 
 
 # %%
@@ -736,17 +779,22 @@ show_table(["outliers (AUROC)", *judges], rows)
 # %% [markdown]
 # Read the table from top to bottom.
 #
-# - Noise, permuted, inverted and turned images, empty ones, Ising snapshots: solved by everyone, the covariance matrix included. Numbers
+# - Noise, permuted, inverted and turned images, empty ones, Ising snapshots: solved by everyone, the covariance matrix
+#   included. Numbers
 #   like 0.999 against such outliers are often printed as an achievement of a deep model. They are not.
-# - Mirror images are hard for all. The best judge is the kernel density, which remembers every training image, *although it has the worst likelihood* of
+# - Mirror images are hard for all. The best judge is the kernel density, which remembers every training image, *although it has
+#   the worst likelihood* of
 #   held-out images. AUROC and likelihood are different questions.
 # - The Gaussian cannot see its own samples. Our energy can: that is what it knows beyond second moments.
-# - The mean of all images is a grey blob that no one would write. For the Gaussian it is the *most* probable image of all, and the area is near zero: far
-#   *below* ½. In $d$ dimensions typical states do not sit at the minimum of the energy but on a shell around it. Simple images with a low energy have
+# - The mean of all images is a grey blob that no one would write. For the Gaussian it is the *most* probable image of all, and
+#   the area is near zero: far
+#   *below* ½. In $d$ dimensions typical states do not sit at the minimum of the energy but on a shell around it. Simple images
+#   with a low energy have
 #   fooled many likelihoods {cite}`nalisnick2019`; ask for energies that are unusual in either direction.
 # - Our own samples should give ½. The distance from it measures what the training left undone.
 #
-# The easy areas come with standard errors of 0.002 at most, for Ising configurations, so bounds of 0.98 for these and 0.99 for the others are safe for any draw of outliers.
+# The easy areas come with standard errors of 0.002 at most, for Ising configurations, so bounds of 0.98 for these and 0.99 for
+# the others are safe for any draw of outliers.
 
 # %%
 if on_digits:
@@ -806,8 +854,10 @@ plt.show()
 # %% [markdown]
 # ## The recipe of the literature
 #
-# Now what most code does {cite}`du2019,foster2023`. Step 10, noise 0.005, slopes clipped to $\pm0.03$, pixels clamped to $[-1, 1]$, a penalty $\alpha = 0.1$ on squared
-# energies, hardly any noise on the data, 5 % fresh chains, no trap. (We use half the steps of the published 60 and a smaller buffer, for time; a larger learning rate makes up for
+# Now what most code does {cite}`du2019,foster2023`. Step 10, noise 0.005, slopes clipped to $\pm0.03$, pixels clamped to
+# $[-1, 1]$, a penalty $\alpha = 0.1$ on squared
+# energies, hardly any noise on the data, 5 % fresh chains, no trap. (We use half the steps of the published 60 and a smaller
+# buffer, for time; a larger learning rate makes up for
 # fewer updates.) Its nominal temperature is $0.005^2/20$.
 
 # %%
@@ -849,7 +899,8 @@ ebm.train(
 )
 
 # %% [markdown]
-# We look at its buffer, and then let fresh chains run in the finished energy: as many steps as one update makes, and ten times more. **Predict** what they show.
+# We look at its buffer, and then let fresh chains run in the finished energy: as many steps as one update makes, and ten times
+# more. **Predict** what they show.
 
 # %%
 generator = torch.Generator(device).manual_seed(seed)
@@ -870,8 +921,11 @@ for ax, x in zip(axes, (kept.states, *runs[1:]), strict=True):
 plt.show()
 
 # %% [markdown]
-# The buffer holds crisp digits, after less than half as many steps of chains as ours made. But chains that run in the *finished* energy do not stop there: they all end in the same few shapes. What is the *density* that this energy stands for, if we take it at its word, $p \propto e^{-E}$ on $[-1, 1]^d$?
-# Energies turn out to differ by less than a nat over the whole cube, so that $Z$ is easy: $Z = 2^d\,\langle e^{-E}\rangle$ over uniform noise, with hardly any scatter.
+# The buffer holds crisp digits, after less than half as many steps of chains as ours made. But chains that run in
+# the *finished* energy do not stop there: they all end in the same few shapes. What is the *density* that this energy stands
+# for, if we take it at its word, $p \propto e^{-E}$ on $[-1, 1]^d$?
+# Energies turn out to differ by less than a nat over the whole cube, so that $Z$ is easy: $Z = 2^d\,\langle e^{-E}\rangle$ over
+# uniform noise, with hardly any scatter.
 
 # %%
 cube = fresh(2000, np.random.default_rng([seed, 8]))
@@ -920,21 +974,30 @@ if on_digits:
     )
 
 # %% [markdown]
-# As a density, the recipe's energy says next to nothing: it is uniform noise up to a fraction of a nat. (It cannot say much. The penalty is minimal at $E = \mp 1/2\alpha$, so that the two phases
-# never differ by more than about $1/\alpha = 10$, while {eq}`eq-image-exact` needs differences of hundreds.) Then how can there be digits?
-# Because its chains are *not* samples of $e^{-E}$. At $10^{-6}$ of that temperature they run downhill, in an energy that training keeps moving under them: wherever they gather, the next updates lift the ground.
-# The buffer shows this chase, not the energy that is left when it stops. What has been trained is a generator: noise, dynamics, and number of steps together {cite}`nijkamp2019`.
-# {doc}`03_energy_based_models_in_two_dimensions` showed the same for short runs in the plane. No slope was ever clipped here; the clamp, however, acts on many pixels, and puts atoms on the walls. (Many pixels of the data lie there, too:
-# in this respect clamping is the better model of clean images, which have no density.) Such an energy can still rank outliers, because ranks know no temperature.
+# As a density, the recipe's energy says next to nothing: it is uniform noise up to a fraction of a nat. (It cannot say much.
+# The penalty is minimal at $E = \mp 1/2\alpha$, so that the two phases
+# never differ by more than about $1/\alpha = 10$, while {eq}`eq-image-exact` needs differences of hundreds.) Then how can there
+# be digits?
+# Because its chains are *not* samples of $e^{-E}$. At $10^{-6}$ of that temperature they run downhill, in an energy that
+# training keeps moving under them: wherever they gather, the next updates lift the ground.
+# The buffer shows this chase, not the energy that is left when it stops. What has been trained is a generator: noise, dynamics,
+# and number of steps together {cite}`nijkamp2019`.
+# {doc}`03_energy_based_models_in_two_dimensions` showed the same for short runs in the plane. No slope was ever clipped here;
+# the clamp, however, acts on many pixels, and puts atoms on the walls. (Many pixels of the data lie there, too:
+# in this respect clamping is the better model of clean images, which have no density.) Such an energy can still rank outliers,
+# because ranks know no temperature.
 #
-# So the recipe is not wrong. It answers another question. State the temperature, and what you show in pictures and what you claim about $p$ will be about the same object.
+# So the recipe is not wrong. It answers another question. State the temperature, and what you show in pictures and what you
+# claim about $p$ will be about the same object.
 #
 # ## Break it
 #
 # ### The temperature of the batch size
 #
-# A slip that never crashes: the slope of the *mean* energy of a batch. Each image then gets $1/B$ of its drift and all of its noise. By {eq}`eq-image-thermometer` with the
-# drift that is really applied, step $\eta/B$ and noise $\sqrt{2\eta}$, **predict** the temperature for $B = 16$. (`input_gradient` refuses energies that are not one per image, so we write the slip as what it does to each of them.)
+# A slip that never crashes: the slope of the *mean* energy of a batch. Each image then gets $1/B$ of its drift and all of its
+# noise. By {eq}`eq-image-thermometer` with the
+# drift that is really applied, step $\eta/B$ and noise $\sqrt{2\eta}$, **predict** the temperature for $B = 16$.
+# (`input_gradient` refuses energies that are not one per image, so we write the slip as what it does to each of them.)
 
 # %%
 B = 16
@@ -963,12 +1026,15 @@ verify(
 )
 
 # %% [markdown]
-# Sixteen. That is why `input_gradient` adds the energies up. (In the recipe the same slip with $B = 64$ would raise the temperature to $8\cdot10^{-5}$, and no one would notice.)
+# Sixteen. That is why `input_gradient` adds the energies up. (In the recipe the same slip with $B = 64$ would raise the
+# temperature to $8\cdot10^{-5}$, and no one would notice.)
 #
 # ### A model that its own chains have not met
 #
-# While we trained, the rate fell to zero. Does it matter? We go on from the trained model at a large constant rate for a short while, stop, and look at
-# two things: the *buffer*, whose pictures one would publish, and chains that run on in the *frozen* energy. The fraction of the most frequent digit (by the
+# While we trained, the rate fell to zero. Does it matter? We go on from the trained model at a large constant rate for a short
+# while, stop, and look at
+# two things: the *buffer*, whose pictures one would publish, and chains that run on in the *frozen* energy. The fraction of the
+# most frequent digit (by the
 # classifier) tells them apart. **Predict** it for both.
 
 
@@ -1002,10 +1068,14 @@ show_table(
 )
 
 # %% [markdown]
-# The buffer of the restless model holds all ten digits. Its energy, frozen at an arbitrary moment, condenses into one or two of them: in the extreme, all chains write zeros.
-# The relative weight of two digits is a difference of free energies, and nothing but the chains' own traffic between digits tells the model about it. That takes some hundred steps.
-# If the energy moves faster, weights tip over, chains follow, weights tip back: digits take turns, and only the average over time is right. The cure is a rate that falls below the rate of
-# that traffic, the same as for the RBM of week 1. The thermometer reads one in both cases, by the way: it looks at the sampler, not at the model.
+# The buffer of the restless model holds all ten digits. Its energy, frozen at an arbitrary moment, condenses into one or two of
+# them: in the extreme, all chains write zeros.
+# The relative weight of two digits is a difference of free energies, and nothing but the chains' own traffic between digits
+# tells the model about it. That takes some hundred steps.
+# If the energy moves faster, weights tip over, chains follow, weights tip back: digits take turns, and only the average over
+# time is right. The cure is a rate that falls below the rate of
+# that traffic, the same as for the RBM of week 1. The thermometer reads one in both cases, by the way: it looks at the sampler,
+# not at the model.
 
 # %%
 if on_digits:
@@ -1021,16 +1091,20 @@ if on_digits:
 #
 # ::::{exercise} The thermometer of a Gaussian
 # :label: ex-image-thermometer
-# For $E = x^2/2\sigma^2$ the Langevin chain has the variance $v = \sigma^2 T/(1 - \eta/2\sigma^2)$. Show that {eq}`eq-image-thermometer` gives exactly $T$, and the virial theorem alone
-# $T/(1-\eta/2\sigma^2)$. What should the virial alone give in our trained energy, if it has corrected the bias of the step? Measure it.
+# For $E = x^2/2\sigma^2$ the Langevin chain has the variance $v = \sigma^2 T/(1 - \eta/2\sigma^2)$. Show that
+# {eq}`eq-image-thermometer` gives exactly $T$, and the virial theorem alone
+# $T/(1-\eta/2\sigma^2)$. What should the virial alone give in our trained energy, if it has corrected the bias of the step?
+# Measure it.
 # ::::
 #
 # ::::{solution-start} ex-image-thermometer
 # :class: dropdown
 # ::::
 #
-# $\langle x E'\rangle = v/\sigma^2$ and $\langle E'^2\rangle = v/\sigma^4$, so $T = v/\sigma^2 - \eta v/2\sigma^4 = (v/\sigma^2)(1 - \eta/2\sigma^2)$. If the chain has the right
-# variance $\sigma^2$ in the stiff directions, their curvature is $k$ with $\sigma^2 = 1/k(1 - \eta k/2)$, and the virial of each is $k\sigma^2$. With $\eta = 0.2\,\sigma^2$ the quadratic
+# $\langle x E'\rangle = v/\sigma^2$ and $\langle E'^2\rangle = v/\sigma^4$, so
+# $T = v/\sigma^2 - \eta v/2\sigma^4 = (v/\sigma^2)(1 - \eta/2\sigma^2)$. If the chain has the right
+# variance $\sigma^2$ in the stiff directions, their curvature is $k$ with $\sigma^2 = 1/k(1 - \eta k/2)$, and the virial of
+# each is $k\sigma^2$. With $\eta = 0.2\,\sigma^2$ the quadratic
 # equation gives $k\sigma^2 = 5 - \sqrt{15} = 1.127$. Soft directions have 1, so the mean lies in between.
 
 # %% tags=["solution"]
@@ -1052,7 +1126,8 @@ verify(
 #
 # ::::{exercise} Real images counted as fake
 # :label: ex-image-last-batch
-# Some code stacks $n$ samples on $n$ images and uses a mask `is_sample` that was made once, for full batches: $B$ times true, then $B$ times false, cut to the length $2n$. How many images are
+# Some code stacks $n$ samples on $n$ images and uses a mask `is_sample` that was made once, for full batches: $B$ times true,
+# then $B$ times false, cut to the length $2n$. How many images are
 # counted as samples in a last batch of $n < B$? In which batch is the harm greatest?
 # ::::
 #
@@ -1060,7 +1135,8 @@ verify(
 # :class: dropdown
 # ::::
 #
-# Rows $n \ldots 2n-1$ hold images, and rows below $B$ count as samples: $\min(n, B - n)$ images. For $n \le B/2$ it is all of them, and nothing is left of the positive phase.
+# Rows $n \ldots 2n-1$ hold images, and rows below $B$ count as samples: $\min(n, B - n)$ images. For $n \le B/2$ it is all of
+# them, and nothing is left of the positive phase.
 
 # %% tags=["solution"]
 is_sample = np.repeat([True, False], batch_size)
@@ -1079,7 +1155,8 @@ show_table(
 )
 
 # %% [markdown]
-# With the digits and $B = 128$ the last batch holds 34 images, and all of them are pushed *up* in energy, once per epoch. `train` makes both phases of one size and averages each by itself, so there is no mask
+# With the digits and $B = 128$ the last batch holds 34 images, and all of them are pushed *up* in energy, once per epoch.
+# `train` makes both phases of one size and averages each by itself, so there is no mask
 # that could be wrong.
 #
 # ::::{solution-end}
@@ -1088,8 +1165,11 @@ show_table(
 # %% [markdown]
 # ## Summary
 #
-# Blurred by a stated noise, images have a density, and its energy is a parabola plus a function of bounded slope, whose gradient is a denoiser. Trained with persistent chains at temperature one and a rate that falls to
-# zero, a small network beats a Gaussian fit by nats on held-out images, and a thermometer that is exact at any step vouches for its sampler. The recipe of the literature makes crisper
-# digits from an energy that, as a density, is almost uniform: pictures, outlier scores and likelihoods are three different claims, and each needs numbers of its own.
+# Blurred by a stated noise, images have a density, and its energy is a parabola plus a function of bounded slope, whose
+# gradient is a denoiser. Trained with persistent chains at temperature one and a rate that falls to
+# zero, a small network beats a Gaussian fit by nats on held-out images, and a thermometer that is exact at any step vouches for
+# its sampler. The recipe of the literature makes crisper
+# digits from an energy that, as a density, is almost uniform: pictures, outlier scores and likelihoods are three different
+# claims, and each needs numbers of its own.
 #
 # **Next:** the same energy in TensorFlow, which mends broken images.

@@ -13,17 +13,24 @@
 # %% [markdown]
 # # The same image model in TensorFlow mends broken images
 #
-# Who has an energy has more than a generator. Its slope cleans noisy images, its conditional distribution completes torn ones, and the temperature
-# stays one all the while. This lecture moves the energy of {doc}`04_image_model_pytorch` into TensorFlow, checks that it is the same to rounding,
-# goes on training it there, and then asks it other questions: what was the image before the noise, and what was in the half that is
-# missing? Both have exact answers for a Gaussian, which keep us honest twice: they test the code, and they are the competitor to beat.
+# Who has an energy has more than a generator. Its slope cleans noisy images, its conditional distribution completes torn ones,
+# and the temperature
+# stays one all the while. This lecture moves the energy of {doc}`04_image_model_pytorch` into TensorFlow, checks that it is the
+# same to rounding,
+# goes on training it there, and then asks it other questions: what was the image before the noise, and what was in the half
+# that is
+# missing? Both have exact answers for a Gaussian, which keep us honest twice: they test the code, and they are the competitor
+# to beat.
 #
 # :::{admonition} Plan
 # :class: tip
-# **You will** compare energies and slopes in two frameworks, look inside a compiled sampler and its random numbers, continue a PyTorch model in
-# TensorFlow, save it and load it, denoise images with one slope and estimate your error without knowing the truth, fill in missing halves at temperature one, and
+# **You will** compare energies and slopes in two frameworks, look inside a compiled sampler and its random numbers, continue a
+# PyTorch model in
+# TensorFlow, save it and load it, denoise images with one slope and estimate your error without knowing the truth, fill in
+# missing halves at temperature one, and
 # break the sampler with one random number too few.
-# **You need** {doc}`04_image_model_pytorch`; {doc}`../week1_boltzmann_machines/04_rbm_tensorflow` for graphs and tracing. **Time** 45 minutes to read; a minute of CPU.
+# **You need** {doc}`04_image_model_pytorch`; {doc}`../week1_boltzmann_machines/04_rbm_tensorflow` for graphs and
+# tracing. **Time** 45 minutes to read; a minute of CPU.
 # :::
 #
 # The course's package comes first: it makes TensorFlow the engine of Keras.
@@ -70,7 +77,8 @@ n_fast = 500  # updates in PyTorch, rate from 2e-3 to 1e-4
 n_slow = 200  # in both, rate from 1e-4 to zero
 
 # %% [markdown]
-# Data and noise are those of the last lecture: an image $\mathbf y$ is blurred to $\mathbf x = \mathbf y + \sigma\mathbf w$, and the energy is $-\log$ of the density of
+# Data and noise are those of the last lecture: an image $\mathbf y$ is blurred to $\mathbf x = \mathbf y + \sigma\mathbf w$,
+# and the energy is $-\log$ of the density of
 # $\mathbf x$, {eq}`eq-image-exact`, up to a constant.
 
 # %%
@@ -96,8 +104,10 @@ shape = {"channels": channels, "sizes": sizes, "radius": sigma}
 # %% [markdown]
 # ## The same numbers
 #
-# The network in TensorFlow's words: images have their channels last, and zeros are put around them by hand, because the `"same"` of Keras pads only on one
-# side where the width is even and the stride two. Weights that are moved from PyTorch would then belong to pixels one step away, and no shape would tell.
+# The network in TensorFlow's words: images have their channels last, and zeros are put around them by hand, because the
+# `"same"` of Keras pads only on one
+# side where the width is even and the stride two. Weights that are moved from PyTorch would then belong to pixels one step
+# away, and no shape would tell.
 
 # %%
 show_source(in_keras.ConvolutionalEnergy.call, in_keras.input_gradient)
@@ -105,8 +115,10 @@ show_source(in_keras.ConvolutionalEnergy.call, in_keras.input_gradient)
 # %% [markdown]
 # The target of `tape.gradient` is the *sum* of energies, so that each image gets the slope that it would have alone.
 #
-# We move random weights and compare energies and slopes in both precisions. An energy is a difference of large numbers: the trap $|\mathbf x|^2/2\sigma^2$ is some hundreds,
-# and so is $f$ after training. As in {eq}`eq-keras-rounding`, rounding is relative to the size $S$ of what is added: $S = |\mathbf x|^2/2\sigma^2 + |f|$ for energies, the largest component for slopes.
+# We move random weights and compare energies and slopes in both precisions. An energy is a difference of large numbers: the
+# trap $|\mathbf x|^2/2\sigma^2$ is some hundreds,
+# and so is $f$ after training. As in {eq}`eq-keras-rounding`, rounding is relative to the size $S$ of what is added:
+# $S = |\mathbf x|^2/2\sigma^2 + |f|$ for energies, the largest component for slopes.
 # Four layers with sums of some hundred terms each give $4\sqrt{256}\,\epsilon$, that is $8\cdot10^{-6}$ in single precision.
 
 
@@ -166,14 +178,17 @@ compare(layers, "random weights")
 # %% [markdown]
 # ## A compiled chain
 #
-# A Langevin step is one forward pass, one backward pass, and a little arithmetic: Python's overhead would count. In TensorFlow the whole chain is one graph.
+# A Langevin step is one forward pass, one backward pass, and a little arithmetic: Python's overhead would count. In TensorFlow
+# the whole chain is one graph.
 
 # %%
 show_source(in_keras.langevin_step, in_keras._chains)
 
 # %% [markdown]
-# Two details deserve a look. The loop runs over `tf.range`, not over `range`: so it becomes *one* loop in the graph, and its length may be a tensor. With Python's `range` the graph would contain
-# each step separately. And the random numbers are *stateless*: those of step $t$ are a function of a seed and of $t$, nothing else. A chain can be repeated to the last bit, on any thread, in any order.
+# Two details deserve a look. The loop runs over `tf.range`, not over `range`: so it becomes *one* loop in the graph, and its
+# length may be a tensor. With Python's `range` the graph would contain
+# each step separately. And the random numbers are *stateless*: those of step $t$ are a function of a seed and of $t$, nothing
+# else. A chain can be repeated to the last bit, on any thread, in any order.
 # **Predict** how many times Python runs `_chains` if we call it with three lengths, then with two more batch sizes.
 
 # %%
@@ -208,12 +223,14 @@ verify(
 )
 
 # %% [markdown]
-# One and one. The length is a tensor. A new number of rows is a new signature, but with `reduce_retracing` TensorFlow notices on the second occasion that this number varies, and
+# One and one. The length is a tensor. A new number of rows is a new signature, but with `reduce_retracing` TensorFlow notices
+# on the second occasion that this number varies, and
 # leaves it open from then on.
 #
 # ## A model that moves
 #
-# Training begins in PyTorch, as before but shorter, and stops where the rate has come down to $10^{-4}$. From there it goes on in both frameworks.
+# Training begins in PyTorch, as before but shorter, and stops where the rate has come down to $10^{-4}$. From there it goes on
+# in both frameworks.
 
 # %%
 training = {
@@ -244,7 +261,8 @@ halfway, chains = torch_energy.to_numpy(), buffer.states.copy()
 compare(halfway, "trained weights")
 
 # %% [markdown]
-# Equal energies, so equal distributions. Do the two *samplers* agree as well? Their random numbers differ, so this is a question of statistics. From the same 512 chains both run
+# Equal energies, so equal distributions. Do the two *samplers* agree as well? Their random numbers differ, so this is a
+# question of statistics. From the same 512 chains both run
 # 300 steps in the same energy. We compare three means: energy, squared length, and temperature by {eq}`eq-image-thermometer`.
 
 
@@ -291,18 +309,24 @@ show_table(
 # %% [markdown]
 # ### Training goes on
 #
-# An update is compiled, too: the loss, its gradient in the parameters, and a step of Adam. The buffer stays outside, in NumPy, since it is a list of places that are read and written, and
-# no arithmetic. Everything that changes from update to update (the rate, the factor that corrects Adam's first averages) enters as a tensor; as Python numbers they would cost one trace each.
+# An update is compiled, too: the loss, its gradient in the parameters, and a step of Adam. The buffer stays outside, in NumPy,
+# since it is a list of places that are read and written, and
+# no arithmetic. Everything that changes from update to update (the rate, the factor that corrects Adam's first averages) enters
+# as a tensor; as Python numbers they would cost one trace each.
 
 # %%
 show_source(in_keras._descend)
 
 # %% [markdown]
-# Why is Adam written out here, where Keras has one? Both divide by $\sqrt{\hat v} + \varepsilon$, with $\hat v$ the running mean of squared gradients. PyTorch corrects $\hat v$ for its start at zero *before* it adds $\varepsilon$, Keras
-# after. With equal arguments the same $\varepsilon$ is thirty times as large in the first updates: harmless with large gradients, and a different algorithm with small ones. When two frameworks are to be compared, such
-# things must be equal or known. Note also what is *not* on the tape: the chains. They are constants for it, or it would differentiate through all Langevin steps.
+# Why is Adam written out here, where Keras has one? Both divide by $\sqrt{\hat v} + \varepsilon$, with $\hat v$ the running
+# mean of squared gradients. PyTorch corrects $\hat v$ for its start at zero *before* it adds $\varepsilon$, Keras
+# after. With equal arguments the same $\varepsilon$ is thirty times as large in the first updates: harmless with large
+# gradients, and a different algorithm with small ones. When two frameworks are to be compared, such
+# things must be equal or known. Note also what is *not* on the tape: the chains. They are constants for it, or it would
+# differentiate through all Langevin steps.
 #
-# Now both train on, with their own random numbers, from the same weights and the same chains. (The memory of Adam starts anew in both.)
+# Now both train on, with their own random numbers, from the same weights and the same chains. (The memory of Adam starts anew
+# in both.)
 
 # %%
 last = {"learning_rate": 1e-4, "final_learning_rate": 0.0, "n_updates": n_slow}
@@ -341,12 +365,14 @@ image_grid(
 plt.show()
 
 # %% [markdown]
-# The constants differ, so the means were taken off: energies of two models can only be compared with their $\log Z$. What is left differs by a fraction of the
+# The constants differ, so the means were taken off: energies of two models can only be compared with their $\log Z$. What is
+# left differs by a fraction of the
 # width, and from the diagonal by chance.
 #
 # ### Save, load
 #
-# A registered `keras.Model` saves its weights together with what is needed to build it again (`get_config`). The loaded model must give the same energies, bit by bit.
+# A registered `keras.Model` saves its weights together with what is needed to build it again (`get_config`). The loaded model
+# must give the same energies, bit by bit.
 
 # %%
 with tempfile.TemporaryDirectory() as folder:
@@ -369,19 +395,25 @@ verify(
 # \hat{\mathbf y}(\mathbf x) = \mathbf x - \sigma^2\,\nabla E(\mathbf x),
 # $$ (eq-mend-denoise)
 #
-# if $E$ is the energy of the blurred images at temperature one. A wrong temperature or a wrong noise would show at once: the slope would be too steep or too flat by that factor. No other constant appears, and no chain.
-# For a Gaussian energy this is the **Wiener filter**, the best *linear* guess. For the kernel density it is a weighted mean of training images. So three energies make three
+# if $E$ is the energy of the blurred images at temperature one. A wrong temperature or a wrong noise would show at once: the
+# slope would be too steep or too flat by that factor. No other constant appears, and no chain.
+# For a Gaussian energy this is the **Wiener filter**, the best *linear* guess. For the kernel density it is a weighted mean of
+# training images. So three energies make three
 # cleaners, and their mean square errors per pixel can be compared.
 #
-# How would you estimate this error *without* knowing the clean images? Write $\mathbf g = \nabla E(\mathbf y + \sigma\mathbf w)$. Then $\hat{\mathbf y} - \mathbf y = \sigma\mathbf w - \sigma^2\mathbf g$, and integrating by parts over the normal
+# How would you estimate this error *without* knowing the clean images? Write
+# $\mathbf g = \nabla E(\mathbf y + \sigma\mathbf w)$. Then $\hat{\mathbf y} - \mathbf y = \sigma\mathbf w - \sigma^2\mathbf g$,
+# and integrating by parts over the normal
 # noise turns $\langle \mathbf w\cdot\mathbf g\rangle$ into $\sigma\langle\nabla\cdot\mathbf g\rangle$:
 #
 # $$
 # \frac1d\left\langle |\hat{\mathbf y} - \mathbf y|^2 \right\rangle = \sigma^2 + \frac{\sigma^4}{d}\left\langle |\nabla E|^2 - 2\,\nabla^2 E \right\rangle .
 # $$ (eq-mend-sure)
 #
-# This is Stein's unbiased risk estimate {cite}`stein1981`. It holds for *any* energy, right or wrong, and contains no clean image. The Laplacian is a trace, which random signs $v_i = \pm1$
-# estimate: $\langle \mathbf v\cdot \mathsf H\mathbf v\rangle = \operatorname{tr}\mathsf H$. The product $\mathsf H\mathbf v$ is the derivative of the slope in the direction $\mathbf v$. TensorFlow takes it in forward mode, in one pass: a
+# This is Stein's unbiased risk estimate {cite}`stein1981`. It holds for *any* energy, right or wrong, and contains no clean
+# image. The Laplacian is a trace, which random signs $v_i = \pm1$
+# estimate: $\langle \mathbf v\cdot \mathsf H\mathbf v\rangle = \operatorname{tr}\mathsf H$. The product $\mathsf H\mathbf v$ is
+# the derivative of the slope in the direction $\mathbf v$. TensorFlow takes it in forward mode, in one pass: a
 # `ForwardAccumulator` carries a direction along with every number.
 
 # %%
@@ -416,7 +448,8 @@ def denoise(energy, x):
 
 
 # %% [markdown]
-# And Stein's estimate for each image, to be compared with the true error image by image. Each test image is used with four different noises.
+# And Stein's estimate for each image, to be compared with the true error image by image. Each test image is used with four
+# different noises.
 
 
 # %%
@@ -458,7 +491,8 @@ show_table(
 )
 
 # %% [markdown]
-# **Predict** the order before you look. A network that beats the covariance matrix here has learned something about digits that is not in the
+# **Predict** the order before you look. A network that beats the covariance matrix here has learned something about digits that
+# is not in the
 # second moments; both frameworks must agree; and Stein must know all of it.
 
 # %%
@@ -502,7 +536,8 @@ if on_digits:
     )
 
 # %% [markdown]
-# The kernel density, which remembers every training image, cleans worse: for a new image it can only answer with old ones. Here are some of the images.
+# The kernel density, which remembers every training image, cleans worse: for a new image it can only answer with old ones. Here
+# are some of the images.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Five rows of twelve digits: clean, with noise, cleaned by the Wiener filter (blurry, grey background), by the kernel density (sharp, sometimes another digit), and by the network (sharper than Wiener, faithful)."}, "figure": {"caption": "Top to bottom: held-out images, the same with noise, cleaned by the Wiener filter, by the kernel density, and by one slope of the network.", "name": "fig-mend-denoise"}}
 rows = [y_four[:12], x_four[:12]]
@@ -515,8 +550,10 @@ plt.show()
 # %% [markdown]
 # ## Fill in what is missing
 #
-# Of each image only the upper half is known. What was in the lower one? There is not one answer but a distribution, $p(\mathbf x_u \mid \mathbf x_k) \propto e^{-E(\mathbf x_k,\, \mathbf x_u)}$: the
-# same energy with the known pixels held fixed. $Z$ has become another one, which no sampler needs. So the whole change is one line: after each step, put the known pixels back.
+# Of each image only the upper half is known. What was in the lower one? There is not one answer but a distribution,
+# $p(\mathbf x_u \mid \mathbf x_k) \propto e^{-E(\mathbf x_k,\, \mathbf x_u)}$: the
+# same energy with the known pixels held fixed. $Z$ has become another one, which no sampler needs. So the whole change is one
+# line: after each step, put the known pixels back.
 #
 # Our sampler for this is written here, compiled, with a stateless random number for each step.
 
@@ -543,7 +580,8 @@ def torn(x, rng):
 
 
 # %% [markdown]
-# First the exact case. For a Gaussian energy with precision matrix $\mathsf P$ the missing pixels given the known ones are Gaussian as well, and so is the stationary state of a
+# First the exact case. For a Gaussian energy with precision matrix $\mathsf P$ the missing pixels given the known ones are
+# Gaussian as well, and so is the stationary state of a
 # Langevin chain with step $\eta$ ({doc}`01_langevin_sampling`), with
 #
 # $$
@@ -551,7 +589,8 @@ def torn(x, rng):
 # \mathsf C_\eta = \mathsf P_{uu}^{-1}\left(1 - \tfrac\eta2\,\mathsf P_{uu}\right)^{-1} .
 # $$ (eq-mend-conditional)
 #
-# 512 chains, one image: the mean of each missing pixel, and the mean square length of $\mathsf C_\eta^{-1/2}(\mathbf x_u - \mathbf m)$, which is the number of missing pixels.
+# 512 chains, one image: the mean of each missing pixel, and the mean square length of
+# $\mathsf C_\eta^{-1/2}(\mathbf x_u - \mathbf m)$, which is the number of missing pixels.
 
 # %%
 k = known.ravel()
@@ -566,7 +605,8 @@ def conditional_mean(x):
 
 
 # %% [markdown]
-# The chains start at uniform noise and forget it at a rate $\eta\lambda_\text{min}$, with the smallest eigenvalue of $\mathsf P_{uu}$: eight relaxation times leave three parts in ten thousand.
+# The chains start at uniform noise and forget it at a rate $\eta\lambda_\text{min}$, with the smallest eigenvalue of
+# $\mathsf P_{uu}$: eight relaxation times leave three parts in ten thousand.
 
 # %%
 rng = np.random.default_rng([seed, 2])
@@ -592,7 +632,8 @@ verify(
 )
 
 # %% [markdown]
-# Now the network: 160 held-out images, four chains each, 400 steps. The competitor draws from the Gaussian's conditional distribution, exactly.
+# Now the network: 160 held-out images, four chains each, 400 steps. The competitor draws from the Gaussian's conditional
+# distribution, exactly.
 
 # %%
 n_images, n_each = 160, 4
@@ -620,8 +661,10 @@ image_grid(np.concatenate(rows), 10, ax=ax, limits=(-1.2, 1.2))
 plt.show()
 
 # %% [markdown]
-# Two numbers. Is a completed image *a digit*: its energy under the kernel density, which looks for similar training images. And is the *mean* completion close to
-# the truth, in mean square over the missing pixels? The two need not agree: the Gaussian's conditional mean is the best linear guess, averaged over all that could be.
+# Two numbers. Is a completed image *a digit*: its energy under the kernel density, which looks for similar training images. And
+# is the *mean* completion close to
+# the truth, in mean square over the missing pixels? The two need not agree: the Gaussian's conditional mean is the best linear
+# guess, averaged over all that could be.
 
 
 # %%
@@ -662,14 +705,18 @@ if on_digits:
     )
 
 # %% [markdown]
-# Completions by the network are more often something that a hand has written. In the error of their mean it has no clear lead: a mean of two digits is no digit, and the square error
-# rewards exactly that blur. (Four chains also leave a quarter of their variance in the mean; the exact mean of the Gaussian has none.) Which number counts depends on what you
+# Completions by the network are more often something that a hand has written. In the error of their mean it has no clear lead:
+# a mean of two digits is no digit, and the square error
+# rewards exactly that blur. (Four chains also leave a quarter of their variance in the mean; the exact mean of the Gaussian has
+# none.) Which number counts depends on what you
 # want to do with the image.
 #
 # ## Break it: one random number too few
 #
-# A shape that is wrong by one entry: the noise is drawn for one image, `(1, side, side)`, and broadcasting hands it to all chains. Each chain by itself is a perfect sampler, at temperature one.
-# What happens to a *pair* of chains in a Gaussian energy? The noise drops out of their difference $\mathbf x - \mathbf x'$, which shrinks in every step,
+# A shape that is wrong by one entry: the noise is drawn for one image, `(1, side, side)`, and broadcasting hands it to all
+# chains. Each chain by itself is a perfect sampler, at temperature one.
+# What happens to a *pair* of chains in a Gaussian energy? The noise drops out of their difference $\mathbf x - \mathbf x'$,
+# which shrinks in every step,
 #
 # $$
 # \mathbf x_{t} - \mathbf x'_{t} = (1 - \eta\,\mathsf P)^t\,(\mathbf x_0 - \mathbf x'_0),
@@ -749,15 +796,19 @@ ax.legend(title="noise")
 plt.show()
 
 # %% [markdown]
-# ("Spread" is the scatter of pixels between chains, in units of that between images.) Chains in the same valley approach each other; at a ridge, one may fall to either side, and a pair is torn apart again, until both have followed the noise into the same valley. Averages over the batch are in the end averages over a handful of
-# states, with errors that no larger batch reduces; in training, that is the negative phase. No crash, no warning, and a mean temperature that scatters around one. Broadcasting is silent in all frameworks: check the shape of the noise, or let a test
+# ("Spread" is the scatter of pixels between chains, in units of that between images.) Chains in the same valley approach each
+# other; at a ridge, one may fall to either side, and a pair is torn apart again, until both have followed the noise into the
+# same valley. Averages over the batch are in the end averages over a handful of
+# states, with errors that no larger batch reduces; in training, that is the negative phase. No crash, no warning, and a mean
+# temperature that scatters around one. Broadcasting is silent in all frameworks: check the shape of the noise, or let a test
 # compare two chains.
 #
 # ## Exercises
 #
 # ::::{exercise} The error of the Wiener filter
 # :label: ex-mend-wiener
-# Show that for the Gaussian fit, with eigenvalues $\lambda_k$ of the covariance of the blurred images, the mean square error on the images that were fitted is $\frac{\sigma^2}{d}\sum_k (1 - \sigma^2/\lambda_k)$,
+# Show that for the Gaussian fit, with eigenvalues $\lambda_k$ of the covariance of the blurred images, the mean square error on
+# the images that were fitted is $\frac{\sigma^2}{d}\sum_k (1 - \sigma^2/\lambda_k)$,
 # although their distribution is not Gaussian. Compare with a measurement.
 # ::::
 #
@@ -765,7 +816,8 @@ plt.show()
 # :class: dropdown
 # ::::
 #
-# The filter is linear, so its square error contains second moments only, and those the fit has right. In {eq}`eq-mend-sure` $\langle|\nabla E|^2\rangle = \operatorname{tr}\mathsf P$ and $\nabla^2E = \operatorname{tr}\mathsf P$,
+# The filter is linear, so its square error contains second moments only, and those the fit has right. In {eq}`eq-mend-sure`
+# $\langle|\nabla E|^2\rangle = \operatorname{tr}\mathsf P$ and $\nabla^2E = \operatorname{tr}\mathsf P$,
 # with $\operatorname{tr}\mathsf P = \sum_k 1/\lambda_k$.
 
 # %% tags=["solution"]
@@ -787,7 +839,8 @@ verify(
 #
 # ::::{exercise} Zeros on one side
 # :label: ex-mend-padding
-# With `padding="SAME"`, width 8, kernel 3 and stride 2, TensorFlow adds *one* column of zeros, on the right. Where do the windows of the first layer begin, and where do ours? Show that away from the edge the two give equal
+# With `padding="SAME"`, width 8, kernel 3 and stride 2, TensorFlow adds *one* column of zeros, on the right. Where do the
+# windows of the first layer begin, and where do ours? Show that away from the edge the two give equal
 # results if the image is moved by one pixel. What would have happened to weights trained in PyTorch?
 # ::::
 #
@@ -795,7 +848,8 @@ verify(
 # :class: dropdown
 # ::::
 #
-# Ours begin at $2i - 1$, those of `SAME` at $2i$. So `SAME` sees, in the interior, what ours see of an image moved by one pixel to the left and upwards.
+# Ours begin at $2i - 1$, those of `SAME` at $2i$. So `SAME` sees, in the interior, what ours see of an image moved by one pixel
+# to the left and upwards.
 
 # %% tags=["solution"]
 if on_digits:
@@ -814,7 +868,8 @@ if on_digits:
     )
 
 # %% [markdown]
-# All weights would still fit, and every energy would be that of a shifted image with another edge: no error message, only worse numbers. Comparing *values* between frameworks finds it, comparing shapes does not.
+# All weights would still fit, and every energy would be that of a shifted image with another edge: no error message, only worse
+# numbers. Comparing *values* between frameworks finds it, comparing shapes does not.
 #
 # ::::{solution-end}
 # ::::
@@ -822,8 +877,11 @@ if on_digits:
 # %% [markdown]
 # ## Summary
 #
-# An energy that was trained in PyTorch is the same function in TensorFlow to rounding, gives the same statistics to a compiled sampler with stateless random numbers, and can be trained on there. At temperature one its slope is a denoiser
-# whose error Stein's formula knows without the truth, better than the best linear filter on images that it has never seen; its conditional distribution fills in what is missing, by one changed line. A Gaussian, for which all of this is exact, is both the
+# An energy that was trained in PyTorch is the same function in TensorFlow to rounding, gives the same statistics to a compiled
+# sampler with stateless random numbers, and can be trained on there. At temperature one its slope is a denoiser
+# whose error Stein's formula knows without the truth, better than the best linear filter on images that it has never seen; its
+# conditional distribution fills in what is missing, by one changed line. A Gaussian, for which all of this is exact, is both
+# the
 # test of the code and the competitor, and where the network does not beat it, the table says so.
 #
 # **Next:** week 3, in which latent variables make both sampling and likelihoods cheap, at the price of a bound.
