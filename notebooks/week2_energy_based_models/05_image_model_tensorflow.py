@@ -589,7 +589,7 @@ def torn(x, rng):
 # \mathsf C_\eta = \mathsf P_{uu}^{-1}\left(1 - \tfrac\eta2\,\mathsf P_{uu}\right)^{-1} .
 # $$ (eq-mend-conditional)
 #
-# 512 chains, one image: the mean of each missing pixel, and the mean square length of
+# 256 chains, one image: the mean of each missing pixel, and the mean square length of
 # $\mathsf C_\eta^{-1/2}(\mathbf x_u - \mathbf m)$, which is the number of missing pixels.
 
 # %%
@@ -606,12 +606,12 @@ def conditional_mean(x):
 
 # %% [markdown]
 # The chains start at uniform noise and forget it at a rate $\eta\lambda_\text{min}$, with the smallest eigenvalue of
-# $\mathsf P_{uu}$: eight relaxation times leave three parts in ten thousand.
+# $\mathsf P_{uu}$: six relaxation times leave a quarter of a per cent.
 
 # %%
 rng = np.random.default_rng([seed, 2])
-one = np.repeat(x_test[:1], 512, axis=0)
-settle = tf.constant(int(8 / (step * np.linalg.eigvalsh(inside)[0])))
+one = np.repeat(x_test[:1], 256, axis=0)
+settle = tf.constant(int(6 / (step * np.linalg.eigvalsh(inside)[0])))
 x = fill_in(gaussian_energy, torn(one, rng), settle, seed)
 x = to_numpy(x).reshape(-1, d)[:, ~k] - conditional_mean(x_test[:1])
 wide = np.linalg.inv(inside - step / 2 * inside @ inside)
