@@ -558,6 +558,7 @@ plt.show()
 # Our sampler for this is written here, compiled, with a stateless random number for each step.
 
 # %%
+key = tf.constant(seed)  # a tensor: a new number makes no new graph
 known = np.zeros((side, side), bool)
 known[: side // 2] = True
 
@@ -612,7 +613,7 @@ def conditional_mean(x):
 rng = np.random.default_rng([seed, 2])
 one = np.repeat(x_test[:1], 256, axis=0)
 settle = tf.constant(int(6 / (step * np.linalg.eigvalsh(inside)[0])))
-x = fill_in(gaussian_energy, torn(one, rng), settle, seed)
+x = fill_in(gaussian_energy, torn(one, rng), settle, key)
 x = to_numpy(x).reshape(-1, d)[:, ~k] - conditional_mean(x_test[:1])
 wide = np.linalg.inv(inside - step / 2 * inside @ inside)
 length = np.einsum("ni,ij,nj->n", x, np.linalg.inv(wide), x)
@@ -639,7 +640,7 @@ verify(
 n_images, n_each = 160, 4
 choice = np.linspace(0, n_test - 1, n_images).astype(int)
 many = np.repeat(x_test[choice], n_each, axis=0)
-filled = to_numpy(fill_in(energy, torn(many, rng), tf.constant(400), seed))
+filled = to_numpy(fill_in(energy, torn(many, rng), tf.constant(400), key))
 drawn = many.copy().reshape(-1, d)
 root = np.linalg.cholesky(np.linalg.inv(inside))
 noise = rng.standard_normal((len(drawn), len(root))) @ root.T
@@ -745,7 +746,7 @@ def run(energy, x, n_steps, seed, shared):
 
 # %%
 x = tf.constant(x_test[:2], tf.float64)
-apart = to_numpy(run(gaussian_energy, x, tf.constant(40), seed, True))
+apart = to_numpy(run(gaussian_energy, x, tf.constant(40), key, True))
 shrink = np.linalg.matrix_power(np.eye(d) - step * precision, 40)
 verify(
     "two chains with the same noise approach each other as predicted",
@@ -762,7 +763,7 @@ verify(
 start = tf.constant(x_test[:64], tf.float32)
 rows, spreads = [], []
 for name, shared in (("each its own", False), ("shared", True)):
-    x = run(energy, start, tf.constant(800), seed, shared)
+    x = run(energy, start, tf.constant(800), key, shared)
     e, _, t = observables(energy, to_numpy(x))
     spreads.append(to_numpy(x).std(0).mean() / x_test.std(0).mean())
     rows.append([name, spreads[-1], e.std(), t.mean()])
@@ -786,7 +787,7 @@ for name, shared in (("each its own", False), ("shared", True)):
     x, apart = start, []
     for i in range(40):
         apart.append(np.linalg.norm(to_numpy(x[::2] - x[1::2]), axis=(1, 2)))
-        x = run(energy, x, tf.constant(20), seed + i, shared)
+        x = run(energy, x, tf.constant(20), key + i, shared)
     low, middle, high = np.quantile(apart, [0.1, 0.5, 0.9], axis=1)
     at = 20 * np.arange(40)
     (line,) = ax.plot(at, middle, label=name)
