@@ -168,6 +168,27 @@ def _log(a):
     return np.stack([np.log(a[0]), first, a[2] / a[0] - first**2 / 2])
 
 
+def correlations(size, temperature):
+    """Return G[r, c] = ⟨s_00 s_rc⟩ on the L×L torus, exact (eq-pca-transfer).
+
+    By translation invariance these are the correlations of any two spins at
+    the distance (r, c), shape (L, L); the mean of a spin is zero. `size` is
+    L = 3 to 10: the transfer matrix of a row is 2^L × 2^L. `temperature` is a
+    positive number. ValueError otherwise.
+    """
+    size = count("size", size, at_least=3)
+    if size > 10:
+        raise ValueError(f"size must be at most 10, not {size}")
+    temperature = positive("temperature", temperature)
+    row = 1 - 2.0 * (np.arange(2**size)[:, None] >> np.arange(size) & 1)
+    inside = (row * np.roll(row, 1, axis=1)).sum(axis=1)
+    bonds = row @ row.T + (inside[:, None] + inside) / 2
+    transfer = np.exp((bonds - bonds.max()) / temperature)
+    power = [np.linalg.matrix_power(transfer, r) for r in range(size + 1)]
+    g = [row[:, 0] @ (power[r] * power[size - r].T) @ row for r in range(size)]
+    return np.array(g) / np.trace(power[size])
+
+
 # --- Exact transition matrices ----------------------------------------------
 
 

@@ -281,6 +281,34 @@ def test_other_bad_arguments():
         ising.all_configurations(5)
 
 
+@pytest.mark.parametrize("temperature", [0.05, 0.6, 2.0, T_C, 10.0])
+def test_correlations_against_enumeration(torus4, temperature):
+    spins, energies = torus4
+    weighted = boltzmann(energies, temperature) * spins[:, 0]
+    expected = (weighted @ spins).reshape(4, 4)
+    measured = ising.correlations(4, temperature)
+    np.testing.assert_allclose(measured, expected, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("size", [3, 5, 8])
+@pytest.mark.parametrize("temperature", [0.01, 1.0, T_C, 4.0])
+def test_correlations_of_neighbours_are_the_energy(size, temperature):
+    g = ising.correlations(size, temperature)
+    u = ising.energy_per_spin(size, temperature)
+    np.testing.assert_allclose([g[0, 1], g[1, 0]], -u / 2, atol=1e-13)
+    np.testing.assert_allclose(g, g.T, atol=1e-13)
+    np.testing.assert_allclose(g[0, 0], 1, atol=1e-13)
+
+
+@pytest.mark.parametrize(
+    "size, temperature", [(2, 1.0), (11, 1.0), (8, 0.0), (8, [1.0, 2.0])]
+)
+def test_correlations_refuse(size, temperature):
+    name = "temperature" if size == 8 else "size"
+    with pytest.raises(ValueError, match=name):
+        ising.correlations(size, temperature)
+
+
 # --- Transition matrices ----------------------------------------------------
 
 
