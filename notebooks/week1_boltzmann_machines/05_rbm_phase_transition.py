@@ -497,8 +497,7 @@ plt.show()
 # **Averaging.** Persistent chains push the filters to and fro. While the rate falls to zero, we average the filters over the second
 # half of the run.
 #
-# :::{admonition} How the rates are chosen
-# :class: dropdown
+# :::{dropdown} How the rates are chosen
 # With small weights $\log p^* \approx \frac12 |\mathbf V^\mathsf{T}\mathbf s|^2$, since $\ln\cosh z \approx z^2/2$. In Fourier space this is a sum over modes,
 # $|\hat f_\alpha(\mathbf k)|^2\, |s_{\mathbf k}|^2/2N$, and the gradient of $\mathcal L$ is proportional to
 # $[S_\text{data}(\mathbf k) - S_\text{model}(\mathbf k)]\,\hat f_\alpha(\mathbf k)$, with the structure factor

@@ -5,7 +5,7 @@ The first axis of a state counts the chains; each makes its own decisions.
 
 import numpy as np
 
-from advml.validation import count, finite, positive, shaped
+from advml.validation import count, finite, nonnegative, positive, shaped
 
 
 def metropolis(log_prob, x0, *, step, n_steps, seed):
@@ -198,3 +198,137 @@ def _gradient(grad_log_prob, x):
             f"grad_log_prob must return shape {x.shape}, not {gradient.shape}"
         )
     return gradient
+
+
+def sgld(
+    grad_log_prior,
+    grad_log_likelihood,
+    data,
+    theta0,
+    *,
+    steps,
+    batch_size,
+    seed,
+    replace=False,
+    temperature=1.0,
+    thin=1,
+):
+    """Sample a posterior with minibatches: stochastic-gradient Langevin.
+
+    With a minibatch of n of the N data, drawn afresh for each chain and step,
+
+        θ ← θ + (ε/2)(∇log p(θ) + (N/n) Σ_batch ∇log p(x|θ)) + √(Tε) w
+
+    (eq-sgld) with w ~ N(0, 1). The samples follow the posterior up to errors
+    that vanish with ε; the minibatch adds heat of its own (eq-sgld-variance).
+
+    Parameters
+    ----------
+    grad_log_prior : callable
+        Maps θ (chains, ...) to ∇log p(θ), of the same shape.
+    grad_log_likelihood : callable
+        Maps θ (chains, ...) and one minibatch per chain, (chains, n, ...), to
+        the sum Σ_batch ∇log p(x|θ), in the shape of θ. N/n is not its job.
+    data : array, shape (N, ...)
+        One datum per row.
+    theta0 : array, shape (chains, ...)
+        Start, one row per chain. It is no prior.
+    steps : array, shape (n_steps,)
+        ε of each step, positive, in units of θ squared.
+    batch_size, seed
+        Whole number n <= N; int or numpy.random.Generator.
+    replace : bool
+        Draw the n data of a minibatch with replacement (n > N is allowed).
+    temperature : float
+        T of the injected noise, 1 for the posterior; 0 is plain stochastic
+        gradient ascent.
+    thin : int
+        Keep every thin-th state. The path is the large array here.
+
+    Returns
+    -------
+    path, shape (n_steps // thin + 1, chains, ...)
+        It starts with theta0. An average over time weighs path[:-1] with
+        steps[::thin] if thin divides n_steps.
+
+    ValueError for bad arguments, and when a chain diverges.
+
+    Source: M. Welling & Y. W. Teh, ICML (2011).
+    """
+    data, theta, steps = _sgld_arrays(data, theta0, steps)
+    n, thin = count("batch_size", batch_size), count("thin", thin)
+    if n > len(data) and not replace:
+        raise ValueError(f"batch_size {n} exceeds the {len(data)} data")
+    noise = np.sqrt(nonnegative("temperature", temperature) * steps)
+    rng = np.random.default_rng(seed)
+    path = np.empty((len(steps) // thin + 1, *theta.shape))
+    path[0] = theta
+    for t, step in enumerate(steps):
+        x = _minibatches(data, len(theta), n, replace, rng)
+        w = rng.standard_normal(theta.shape)
+        with np.errstate(over="ignore", invalid="ignore"):
+            gradient = _like("grad_log_prior", grad_log_prior(theta), theta)
+            likelihood = grad_log_likelihood(theta, x)
+            likelihood = _like("grad_log_likelihood", likelihood, theta)
+            gradient = gradient + len(data) / n * likelihood
+            theta = theta + step / 2 * gradient + noise[t] * w
+        _not_diverged(theta, t, step)
+        if (t + 1) % thin == 0:
+            path[(t + 1) // thin] = theta
+    return path
+
+
+def _minibatches(data, n_chains, n, replace, rng):
+    """Return n data for each chain, shape (n_chains, n, ...).
+
+    Without replacement, all subsets are equally likely. Floyd's algorithm
+    adds one datum at a time: draw among the first j + 1, and take number j
+    where the drawn one is already there.
+    Source: J. Bentley & R. Floyd, Commun. ACM 30, 754 (1987).
+    """
+    total = len(data)
+    if replace:
+        return data[rng.integers(total, size=(n_chains, n))]
+    if n == total:
+        return np.broadcast_to(data, (n_chains, *data.shape))
+    chosen = np.empty((n, n_chains), dtype=np.int64)
+    for k in range(n):
+        j = total - n + k
+        drawn = rng.integers(j + 1, size=n_chains)
+        there = (chosen[:k] == drawn).any(axis=0)
+        chosen[k] = np.where(there, j, drawn)
+    return data[chosen.T]
+
+
+def _sgld_arrays(data, theta0, steps):
+    arrays = finite("data", data), finite("theta0", theta0)
+    for name, array in zip(("data", "theta0"), arrays, strict=True):
+        if array.ndim == 0 or array.size == 0:
+            raise ValueError(
+                f"{name} must have shape (n, ...), not {array.shape}"
+            )
+    steps = finite("steps", steps)
+    if steps.ndim != 1 or len(steps) == 0:
+        raise ValueError(
+            f"steps must have shape (n_steps,), not {steps.shape}"
+        )
+    if np.any(steps <= 0):
+        raise ValueError(f"steps must be positive, not {steps.min()}")
+    return *arrays, steps
+
+
+def _like(name, values, theta):
+    values = np.asarray(values, dtype=float)
+    if values.shape != theta.shape:
+        raise ValueError(
+            f"{name} must return shape {theta.shape}, not {values.shape}"
+        )
+    return values
+
+
+def _not_diverged(theta, t, step):
+    if not np.all(np.isfinite(theta)):
+        raise ValueError(
+            f"theta is not finite after {t + 1} steps of SGLD: steps[{t}] = "
+            f"{step} is too large, or a gradient is not finite there"
+        )
