@@ -411,9 +411,11 @@ verify(
 # {eq}`eq-langevin-first-order`; with partial derivatives, in $d$ dimensions and at $T = 1$, it is $e^{-E_\eta}$ with
 #
 # $$
-# E_\eta = E - \frac\eta4\,|\nabla E|^2 + \frac\eta2\,\nabla^2 E, \qquad
-# \nabla E_\eta = \nabla E - \frac\eta2\,\mathsf H\,\nabla E + \frac\eta2\,\nabla(\nabla^2E)
+# \begin{aligned}
+# E_\eta &= E - \frac\eta4\,|\nabla E|^2 + \frac\eta2\,\nabla^2 E, \\
+# \nabla E_\eta &= \nabla E - \frac\eta2\,\mathsf H\,\nabla E + \frac\eta2\,\nabla(\nabla^2E)
 # \approx \nabla E\bigl(\mathbf x - \tfrac\eta2\nabla E(\mathbf x)\bigr),
+# \end{aligned}
 # $$ (eq-mend-half)
 #
 # with the matrix $\mathsf H$ of second derivatives. (In that derivation $M$ now takes $p$ to
@@ -436,7 +438,8 @@ verify(
 #
 # This is Stein's unbiased risk estimate {cite}`stein1981`. It holds for *any* slope, right or wrong, and contains no clean
 # image. It even says by which factor $c$ all slopes should be stretched: with $c\,\mathbf g$ the error is least at
-# $c = \langle\nabla\cdot\mathbf g\rangle/\langle|\mathbf g|^2\rangle$, which is one for the exact slope.
+# $c = \langle\nabla\cdot\mathbf g\rangle/\langle|\mathbf g|^2\rangle$, averaged over the images as well; for the exact slope that is
+# one.
 #
 # The divergence is a trace, which random signs $v_i = \pm1$ estimate: $\langle \mathbf v\cdot \mathsf J\mathbf v\rangle =
 # \operatorname{tr}\mathsf J$, with $J_{ij} = \partial g_i/\partial x_j$. The product $\mathsf J\mathbf v$ is the derivative of
@@ -634,9 +637,11 @@ def torn(x, rng):
 # $\mathsf A = 1 - \eta\mathsf P_{uu}$, so after $t$ steps from any start $\mathbf x_0$ the law is normal, with
 #
 # $$
-# \text{mean } \mathbf m + \mathsf A^t(\mathbf x_0 - \mathbf m), \quad
-# \text{covariance } 2\eta\sum_{s<t}\mathsf A^{2s} = \mathsf C_\eta\,(1 - \mathsf A^{2t}), \quad
+# \begin{aligned}
+# \text{mean}\quad & \mathbf m + \mathsf A^t(\mathbf x_0 - \mathbf m), \\
+# \text{covariance}\quad & 2\eta\sum_{s<t}\mathsf A^{2s} = \mathsf C_\eta\,(1 - \mathsf A^{2t}), \qquad
 # \mathsf C_\eta = \mathsf P_{uu}^{-1}\left(1 - \tfrac\eta2\,\mathsf P_{uu}\right)^{-1},
+# \end{aligned}
 # $$ (eq-mend-finite)
 #
 # where $1 - \mathsf A^2 = 2\eta\,\mathsf P_{uu}(1 - \frac\eta2\mathsf P_{uu})$ sums the series. At $t = \infty$ it is the
