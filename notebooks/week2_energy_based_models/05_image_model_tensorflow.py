@@ -438,8 +438,7 @@ verify(
 #
 # This is Stein's unbiased risk estimate {cite}`stein1981`. It holds for *any* slope, right or wrong, and contains no clean
 # image. It even says by which factor $c$ all slopes should be stretched: with $c\,\mathbf g$ the error is least at
-# $c = \langle\nabla\cdot\mathbf g\rangle/\langle|\mathbf g|^2\rangle$, averaged over the images as well; for the exact slope that is
-# one.
+# $c = \langle\nabla\cdot\mathbf g\rangle/\langle|\mathbf g|^2\rangle$, averaged over images as well; for the exact slope $c = 1$.
 #
 # The divergence is a trace, which random signs $v_i = \pm1$ estimate: $\langle \mathbf v\cdot \mathsf J\mathbf v\rangle =
 # \operatorname{tr}\mathsf J$, with $J_{ij} = \partial g_i/\partial x_j$. The product $\mathsf J\mathbf v$ is the derivative of
