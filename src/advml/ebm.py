@@ -8,6 +8,9 @@ import numpy as np
 
 from advml.validation import count, finite, nonnegative, positive
 
+BETAS = 0.0, 0.999  # of Adam: no momentum, as Du & Mordatch (2019)
+EPSILON = 1e-8  # of Adam
+
 
 class ReplayBuffer:
     """Chains that go on from one training step to the next (eq-ebm-buffer).

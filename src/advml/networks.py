@@ -64,6 +64,16 @@ def convolutional_energy(side, channels, sizes, n_hidden, seed):
     return [*layers, dense(rng, n_hidden, 1, gain=1.0)]
 
 
+def same_shapes(layers, others):
+    """Raise ValueError unless two lists of layers have the same shapes."""
+    mine, theirs = (
+        [tuple(np.shape(a) for a in layer) for layer in each]
+        for each in (layers, others)
+    )
+    if mine != theirs:
+        raise ValueError(f"layers must have shapes {mine}, not {theirs}")
+
+
 def _odd(size):
     if count("size", size) % 2 == 0:
         raise ValueError(f"size of a convolution must be odd, not {size!r}")

@@ -8,16 +8,56 @@ the TensorFlow module.
 
 import numpy as np
 import torch
+from torch.nn.functional import conv2d, pad, pixel_unshuffle, silu
 
 from advml import networks
+from advml.ebm import BETAS, EPSILON, chain_constants, learning_rates
 from advml.ebm import ReplayBuffer as ReplayBuffer
-from advml.ebm import chain_constants, learning_rates
 from advml.validation import count, nonnegative, positive
 
-BETAS = 0.0, 0.999  # of Adam: no momentum, as Du & Mordatch (2019)
+
+class _Energy(torch.nn.Module):
+    """What both networks share: layers (kernel, bias), and the trap."""
+
+    def __init__(self, layers, radius, device, dtype):
+        super().__init__()
+        self.radius = None if radius is None else positive("radius", radius)
+        if device is None:
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.layers = torch.nn.ParameterList(
+            torch.nn.ParameterList(
+                torch.as_tensor(array, dtype=dtype, device=device)
+                for array in layer
+            )
+            for layer in layers
+        )
+
+    def to_numpy(self):
+        """Return copies of all layers, a list of pairs (kernel, bias)."""
+        return [
+            tuple(
+                parameter.detach().cpu().numpy().copy() for parameter in layer
+            )
+            for layer in self.layers
+        ]
+
+    @torch.no_grad()
+    def from_numpy(self, layers):
+        """Take over what :meth:`to_numpy` of either framework returned."""
+        networks.same_shapes(self.to_numpy(), layers)
+        for layer, arrays in zip(self.layers, layers, strict=True):
+            for parameter, array in zip(layer, arrays, strict=True):
+                parameter.copy_(torch.as_tensor(array))
+        return self
+
+    def trap(self, x):
+        """|x|²/2R², or zero without a radius."""
+        if self.radius is None:
+            return 0.0
+        return (x**2).flatten(1).sum(1) / (2 * self.radius**2)
 
 
-class DenseEnergy(torch.nn.Module):
+class DenseEnergy(_Energy):
     """E(x) = |x|²/2R² + f(x) for points x, with f a network (eq-ebm-dense).
 
     The parabola is a trap that keeps Z finite where f has learned nothing.
@@ -28,8 +68,8 @@ class DenseEnergy(torch.nn.Module):
         Dimension of x; a batch has shape (n, n_inputs).
     n_hidden : sequence of int
         Widths of the hidden layers, each followed by SiLU.
-    radius : float
-        R, the width of the trap; larger than the data.
+    radius : float or None
+        R, the width of the trap, larger than the data; None for no trap.
     seed, device, dtype
         Source of the initial weights; where and how precisely they are
         stored (default: the first GPU if there is one, single precision).
@@ -46,18 +86,15 @@ class DenseEnergy(torch.nn.Module):
         dtype=torch.float32,
     ):
         """Draw the weights; see the class for the arguments."""
-        super().__init__()
-        self.radius = positive("radius", radius)
         layers = networks.dense_energy(n_inputs, n_hidden, seed)
-        self.layers = _layers(layers, device, dtype)
+        super().__init__(layers, radius, device, dtype)
 
     def forward(self, x):
         """Energies (n,) of points (n, n_inputs)."""
-        trap = (x**2).sum(1) / (2 * self.radius**2)
-        return trap + _dense(self.layers, x)[:, 0]
+        return self.trap(x) + _dense(self.layers, x)[:, 0]
 
 
-class ConvolutionalEnergy(torch.nn.Module):
+class ConvolutionalEnergy(_Energy):
     """E(x) = |x|²/2R² + f(x) for images x, f a convolutional network.
 
     Each convolution halves the side (stride 2, zeros of width size // 2
@@ -93,30 +130,18 @@ class ConvolutionalEnergy(torch.nn.Module):
         dtype=torch.float32,
     ):
         """Draw the weights; see the class for the arguments."""
-        super().__init__()
-        self.radius = None if radius is None else positive("radius", radius)
         layers = networks.convolutional_energy(
             side, channels, sizes, n_hidden, seed
         )
-        self.layers = _layers(layers, device, dtype)
+        super().__init__(layers, radius, device, dtype)
 
     def forward(self, x):
         """Energies (n,) of images (n, side, side)."""
         y = x[:, None]
         for kernel, bias in self.layers[:-2]:
-            y = torch.nn.functional.conv2d(
-                y,
-                kernel.permute(3, 2, 0, 1),
-                bias,
-                stride=2,
-                padding=kernel.shape[0] // 2,
-            )
-            y = torch.nn.functional.silu(y)
+            y = silu(_halve(y, kernel, bias))
         y = y.permute(0, 2, 3, 1).flatten(1)
-        energy = _dense(self.layers[-2:], y)[:, 0]
-        if self.radius is not None:
-            energy = energy + (x**2).sum((1, 2)) / (2 * self.radius**2)
-        return energy
+        return self.trap(x) + _dense(self.layers[-2:], y)[:, 0]
 
 
 def input_gradient(energy, x):
@@ -126,7 +151,9 @@ def input_gradient(energy, x):
     slope that it would have alone.
     """
     x = x.detach().requires_grad_()
-    (gradient,) = torch.autograd.grad(energy(x).sum(), x)
+    with torch.enable_grad():
+        total = energy(x).sum()
+    (gradient,) = torch.autograd.grad(total, x)
     return gradient
 
 
@@ -179,7 +206,7 @@ def langevin(
     Source: Y. Du & I. Mordatch, NeurIPS 2019 (arXiv:1903.08689).
     """
     constants = chain_constants(step, noise, max_gradient, limits)
-    x = torch.as_tensor(x)
+    x = _states("x", energy, x)
     generator = _generator(seed, x.device)
     for _ in range(count("n_steps", n_steps)):
         w = torch.randn(
@@ -224,6 +251,7 @@ def train(
     data_noise=0.0,
     seed=0,
     callback=None,
+    memory=None,
 ):
     """Maximise the log-likelihood by two phases, in place (eq-ebm-gradient).
 
@@ -254,37 +282,38 @@ def train(
     callback : function
         Called as callback(update, energy, x_data, x_model) after each
         update, from 1 on, with the states of both phases.
+    memory : optional
+        That of Adam, as an earlier call returned it, to go on from there.
 
-    FloatingPointError, with the name of the quantity, if anything diverges.
+    Returns the memory of Adam. FloatingPointError, with the name of the
+    quantity, if anything diverges.
 
     Source: Y. Du & I. Mordatch, NeurIPS 2019 (arXiv:1903.08689).
     """
-    like = next(energy.parameters())
-    data = torch.as_tensor(data, dtype=like.dtype, device=like.device)
+    data = _states("data", energy, data)
     size = min(count("batch_size", batch_size), len(data))
     constants = chain_constants(step, noise, max_gradient, limits)
-    constants["n_steps"] = n_steps
     nonnegative("regularisation", regularisation)
     nonnegative("data_noise", data_noise)
     rates = learning_rates(learning_rate, final_learning_rate, n_updates)
-    optimiser = torch.optim.Adam(energy.parameters(), betas=BETAS)
-    generator = _generator(seed, like.device)
+    adam = _adam(energy) if memory is None else memory
+    rng = _stream(seed)
     for update, rate in enumerate(rates, start=1):
+        generator = _generator(rng, data.device)
         x_data = _batch(data, size, data_noise, generator)
         places, x = buffer.draw(size)
-        x = torch.as_tensor(x, dtype=like.dtype, device=like.device)
-        x_model = langevin(energy, x, **constants, seed=generator)
+        x_model = langevin(
+            energy, x, n_steps=n_steps, seed=generator, **constants
+        )
         buffer.store(places, x_model.cpu().numpy())
         value = loss(energy, x_data, x_model, regularisation=regularisation)
         _stop_if_not_finite("loss", value, f"in update {update}")
-        optimiser.param_groups[0]["lr"] = rate
-        optimiser.zero_grad()
-        value.backward()
-        if max_norm is not None:
-            torch.nn.utils.clip_grad_norm_(energy.parameters(), max_norm)
-        optimiser.step()
+        _descend(adam, value, rate, max_norm)
         if callback is not None:
             callback(update, energy, x_data, x_model)
+    for parameter in energy.parameters():
+        _stop_if_not_finite("energy", parameter, f"after {update} updates")
+    return adam
 
 
 def score_matching_loss(energy, x, w, *, scale):
@@ -298,28 +327,69 @@ def score_matching_loss(energy, x, w, *, scale):
     """
     y = (x + scale * w).requires_grad_()
     (slope,) = torch.autograd.grad(energy(y).sum(), y, create_graph=True)
-    return ((w - scale * slope) ** 2).flatten(1).sum(1).mean() / 2
+    square = ((w - scale * slope) ** 2).reshape(len(x), -1)
+    return square.sum(1).mean() / 2
 
 
-def _layers(arrays, device, dtype):
-    """Parameters of all layers: pairs (kernel, bias)."""
-    if device is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.nn.ParameterList(
-        torch.nn.ParameterList(
-            torch.nn.Parameter(
-                torch.as_tensor(array, dtype=dtype, device=device)
-            )
-            for array in layer
-        )
-        for layer in arrays
-    )
+def _halve(y, kernel, bias):
+    """Convolution with stride 2 and zeros of width size // 2 around y.
+
+    With one channel, where PyTorch is slow to differentiate in y, it is
+    written as one with stride 1 over the four images of every second pixel.
+    """
+    width, kernel = kernel.shape[0] // 2, kernel.permute(3, 2, 0, 1)
+    if y.shape[1] > 1:
+        return conv2d(y, kernel, bias, stride=2, padding=width)
+    around = (width, width + y.shape[2] % 2) * 2  # an even number of pixels
+    four = pixel_unshuffle(pad(y, around), 2)
+    four = four.contiguous(memory_format=torch.channels_last)
+    return conv2d(four, pixel_unshuffle(pad(kernel, (0, 1) * 2), 2), bias)
 
 
 def _dense(layers, x):
     """Dense layers with SiLU between them."""
     for i, (kernel, bias) in enumerate(layers):
-        x = (torch.nn.functional.silu(x) if i else x) @ kernel + bias
+        x = (silu(x) if i else x) @ kernel + bias
+    return x
+
+
+def _adam(energy):
+    return torch.optim.Adam(energy.parameters(), betas=BETAS, eps=EPSILON)
+
+
+def _descend(adam, value, rate, max_norm):
+    """One step of Adam down the gradient of `value`, at most max_norm long."""
+    adam.param_groups[0]["lr"] = rate
+    adam.zero_grad()
+    value.backward()
+    if max_norm is not None:
+        parameters = adam.param_groups[0]["params"]
+        torch.nn.utils.clip_grad_norm_(parameters, max_norm)
+    adam.step()
+
+
+def _states(name, energy, x):
+    """States (n, ...) as a tensor beside the parameters, if there are any.
+
+    ValueError unless `energy` maps them to energies (n,).
+    """
+    x = torch.as_tensor(x).detach()
+    if isinstance(energy, torch.nn.Module):
+        x = x.to(next(energy.parameters(), x))
+    if x.ndim == 0 or len(x) == 0 or not x.is_floating_point():
+        raise ValueError(
+            f"{name} must be states (n, ...) of floating point, n >= 1, but "
+            f"has shape {tuple(x.shape)} and {x.dtype}"
+        )
+    if not torch.isfinite(x).all():
+        raise ValueError(f"{name} must be finite, but holds nan or infinity")
+    with torch.no_grad():
+        shape = energy(x).shape
+    if shape != x.shape[:1]:
+        raise ValueError(
+            "energy must map states (n, ...) to energies (n,), but maps "
+            f"{tuple(x.shape)} to {tuple(shape)}"
+        )
     return x
 
 
@@ -340,6 +410,13 @@ def _stop_if_not_finite(name, value, when):
             f"{name} is not finite {when}: the run diverged; use a smaller "
             "step or learning_rate"
         )
+
+
+def _stream(seed):
+    """Return a generator that goes on from call to call."""
+    if isinstance(seed, torch.Generator):
+        return seed
+    return np.random.default_rng(seed)
 
 
 def _generator(seed, device):

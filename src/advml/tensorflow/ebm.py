@@ -11,29 +11,25 @@ import numpy as np
 import tensorflow as tf
 
 from advml import networks
+from advml.ebm import BETAS, EPSILON, chain_constants, learning_rates
 from advml.ebm import ReplayBuffer as ReplayBuffer
-from advml.ebm import chain_constants, learning_rates
 from advml.validation import count, nonnegative, positive
-
-BETAS = 0.0, 0.999  # of Adam: no momentum, as Du & Mordatch (2019)
-EPSILON = 1e-8  # of Adam, as in PyTorch
 
 
 class _Energy(keras.Model):
-    """What both networks share: their layers, as pairs (kernel, bias)."""
+    """What both networks share: layers (kernel, bias), and the trap."""
 
     def __init__(self, layers, radius, device, dtype):
         super().__init__(dtype=tf.as_dtype(dtype).name)
         self.radius = None if radius is None else positive("radius", radius)
-        self.pairs = []
-        for i, (kernel, bias) in enumerate(layers):
-            with tf.device(device):
-                self.pairs.append(
-                    [
-                        self.add_weight(name=f"kernel{i}", shape=kernel.shape),
-                        self.add_weight(name=f"bias{i}", shape=bias.shape),
-                    ]
-                )
+        with tf.device(device):
+            self.pairs = [
+                [
+                    self.add_weight(a.shape, "zeros", name=name)
+                    for a, name in zip(pair, ("kernel", "bias"), strict=True)
+                ]
+                for pair in layers
+            ]
         self.from_numpy(layers)
         self.built = True
 
@@ -42,7 +38,8 @@ class _Energy(keras.Model):
         return [tuple(v.numpy() for v in pair) for pair in self.pairs]
 
     def from_numpy(self, layers):
-        """Take over layers from :meth:`to_numpy` of either framework."""
+        """Take over what :meth:`to_numpy` of either framework returned."""
+        networks.same_shapes(self.to_numpy(), layers)
         for pair, arrays in zip(self.pairs, layers, strict=True):
             for variable, array in zip(pair, arrays, strict=True):
                 variable.assign(array)
@@ -52,8 +49,11 @@ class _Energy(keras.Model):
         """|x|²/2R², or zero without a radius."""
         if self.radius is None:
             return 0.0
-        axes = list(range(1, len(x.shape)))
-        return tf.reduce_sum(x**2, axes) / (2 * self.radius**2)
+        return _row_sums(x**2) / (2 * self.radius**2)
+
+    def get_config(self):
+        """Return what `load_model` needs to make a model of this shape."""
+        return {**self.sizes, "radius": self.radius, "dtype": self.dtype}
 
 
 @keras.saving.register_keras_serializable(package="advml")
@@ -68,8 +68,8 @@ class DenseEnergy(_Energy):
         Dimension of x; a batch has shape (n, n_inputs).
     n_hidden : sequence of int
         Widths of the hidden layers, each followed by SiLU.
-    radius : float
-        R, the width of the trap; larger than the data.
+    radius : float or None
+        R, the width of the trap, larger than the data; None for no trap.
     seed, device, dtype
         Source of the initial weights; where and how precisely they are
         stored (default: the first GPU if there is one, single precision).
@@ -88,19 +88,11 @@ class DenseEnergy(_Energy):
         """Draw the weights; see the class for the arguments."""
         layers = networks.dense_energy(n_inputs, n_hidden, seed)
         super().__init__(layers, radius, device, dtype)
-        self.shape_arguments = {"n_inputs": n_inputs, "n_hidden": n_hidden}
+        self.sizes = {"n_inputs": n_inputs, "n_hidden": n_hidden}
 
     def call(self, x):
         """Energies (n,) of points (n, n_inputs)."""
         return self.trap(x) + _dense(self.pairs, x)[:, 0]
-
-    def get_config(self):
-        """Return what `load_model` needs to make a model of this shape."""
-        return {
-            **self.shape_arguments,
-            "radius": self.radius,
-            "dtype": self.dtype,
-        }
 
 
 @keras.saving.register_keras_serializable(package="advml")
@@ -144,7 +136,7 @@ class ConvolutionalEnergy(_Energy):
             side, channels, sizes, n_hidden, seed
         )
         super().__init__(layers, radius, device, dtype)
-        self.shape_arguments = {
+        self.sizes = {
             "side": side,
             "channels": channels,
             "sizes": sizes,
@@ -155,15 +147,9 @@ class ConvolutionalEnergy(_Energy):
         """Energies (n,) of images (n, side, side)."""
         y = x[..., None]
         for kernel, bias in self.pairs[:-2]:
-            width = (
-                kernel.shape[0] // 2
-            )  # Keras' "same" is another for even sides
-            zeros = [[0, 0], [width, width], [width, width], [0, 0]]
-            y = tf.nn.silu(tf.nn.conv2d(y, kernel, 2, zeros) + bias)
+            y = tf.nn.silu(_halve(y, kernel, bias))
         y = tf.reshape(y, (-1, self.pairs[-2][0].shape[0]))
         return self.trap(x) + _dense(self.pairs[-2:], y)[:, 0]
-
-    get_config = DenseEnergy.get_config
 
 
 def input_gradient(energy, x):
@@ -229,6 +215,7 @@ def langevin(
     """
     constants = chain_constants(step, noise, max_gradient, limits)
     x = _states("x", energy, x)
+    # Tensors, because a graph is made anew for each of Python's numbers.
     constants = tf.nest.map_structure(lambda c: tf.cast(c, x.dtype), constants)
     n_steps = tf.constant(count("n_steps", n_steps))
     x = _chains(energy, x, n_steps, _numbers(seed), constants)
@@ -238,10 +225,11 @@ def langevin(
 
 @tf.function(reduce_retracing=True)
 def _chains(energy, x, n_steps, numbers, constants):
-    """Run the loop of :func:`langevin`, with new numbers for every step."""
+    """Compile the loop of :func:`langevin`: numbers + (0, t) seeds step t."""
+    _one_energy_per_state(energy, x)
     for t in tf.range(n_steps):
         w = tf.random.stateless_normal(
-            tf.shape(x), seed=numbers + tf.stack([0, t]), dtype=x.dtype
+            tf.shape(x), numbers + tf.stack([0, t]), dtype=x.dtype
         )
         x = langevin_step(energy, x, w, **constants)
     return x
@@ -279,6 +267,7 @@ def train(
     data_noise=0.0,
     seed=0,
     callback=None,
+    memory=None,
 ):
     """Maximise the log-likelihood by two phases, in place (eq-ebm-gradient).
 
@@ -309,74 +298,79 @@ def train(
     callback : function
         Called as callback(update, energy, x_data, x_model) after each
         update, from 1 on, with the states of both phases.
+    memory : optional
+        That of Adam, as an earlier call returned it, to go on from there.
 
-    FloatingPointError, with the name of the quantity, if anything diverges.
+    Returns the memory of Adam. FloatingPointError, with the name of the
+    quantity, if anything diverges.
 
     Source: Y. Du & I. Mordatch, NeurIPS 2019 (arXiv:1903.08689).
     """
     data = _states("data", energy, data)
     size = min(count("batch_size", batch_size), len(data))
     constants = chain_constants(step, noise, max_gradient, limits)
-    constants["n_steps"] = n_steps
     nonnegative("regularisation", regularisation)
     nonnegative("data_noise", data_noise)
     rates = learning_rates(learning_rate, final_learning_rate, n_updates)
-    squares = [
-        tf.Variable(tf.zeros_like(v)) for v in energy.trainable_variables
-    ]
+    done, squares = _adam(energy) if memory is None else memory
     rng = _stream(seed)
     for update, rate in enumerate(rates, start=1):
         x_data = _batch(data, size, data_noise, rng)
         places, x = buffer.draw(size)
-        x_model = langevin(energy, x, **constants, seed=rng)
+        x_model = langevin(energy, x, n_steps=n_steps, seed=rng, **constants)
         buffer.store(places, x_model.numpy())
         value = _descend(
             energy,
-            x_data,
-            x_model,
+            (x_data, x_model),
             squares,
-            tf.constant(update),
-            tf.constant(rate, tf.float64),
-            tf.constant(regularisation, data.dtype),
-            max_norm,
+            *(
+                tf.constant(c, data.dtype)
+                for c in (
+                    rate,
+                    1 - BETAS[1] ** (done + update),
+                    regularisation,
+                    np.inf if max_norm is None else max_norm,
+                )
+            ),
         )
         _stop_if_not_finite("loss", value, f"in update {update}")
         if callback is not None:
             callback(update, energy, x_data, x_model)
+    for variable in energy.trainable_variables:
+        _stop_if_not_finite("energy", variable, f"after {update} updates")
+    return done + update, squares
+
+
+def _adam(energy):
+    """Return Adam's memory: updates so far, and means of squared slopes."""
+    return 0, [
+        tf.Variable(tf.zeros_like(v)) for v in energy.trainable_variables
+    ]
 
 
 @tf.function(reduce_retracing=True)
-def _descend(
-    energy, x_data, x_model, squares, update, rate, regularisation, max_norm
-):
-    """One step of Adam along the gradient of :func:`loss`; its value."""
+def _descend(energy, phases, squares, rate, seen, regularisation, max_norm):
+    """One step of Adam down the gradient of :func:`loss`; its value.
+
+    v ← βv + (1−β)g², Θ ← Θ − rate·g/(√(v/(1−βᵗ)) + ε) at the t-th update,
+    as in PyTorch. Keras adds its ε before it divides v by 1 − βᵗ = `seen`,
+    which makes the same ε up to 30 times as large.
+    """
     parameters = energy.trainable_variables
     with tf.GradientTape() as tape:
-        value = loss(energy, x_data, x_model, regularisation=regularisation)
+        value = loss(energy, *phases, regularisation=regularisation)
     gradient = tape.gradient(value, parameters)
-    if max_norm is not None:
-        norm = tf.linalg.global_norm(gradient) + 1e-6  # as in PyTorch
-        shorter = tf.minimum(max_norm / norm, 1)
-        gradient = [shorter * g for g in gradient]
+    # Longer than max_norm: shorten all by one factor, that of PyTorch.
+    factor = max_norm / (tf.linalg.global_norm(gradient) + 1e-6)
+    factor = tf.minimum(factor, 1)
     for parameter, g, square in zip(
         parameters, gradient, squares, strict=True
     ):
-        _adam_step(parameter, g, square, update, rate)
+        g *= factor
+        square.assign(BETAS[1] * square + (1 - BETAS[1]) * g**2)
+        change = g / (tf.sqrt(square / seen) + EPSILON)
+        parameter.assign_sub(rate * change)
     return value
-
-
-def _adam_step(parameter, gradient, square, update, rate):
-    """v ← βv + (1−β)g², Θ ← Θ − rate·g/(√(v/(1−βᵗ)) + ε), without momentum.
-
-    Keras adds its ε before it divides v by 1 − βᵗ, so that the same ε is up
-    to 30 times as large in early updates; this is PyTorch's order.
-    """
-    beta = tf.cast(BETAS[1], tf.float64)
-    seen = 1 - beta ** tf.cast(update, tf.float64)
-    rate, seen = (tf.cast(a, parameter.dtype) for a in (rate, seen))
-    square.assign(BETAS[1] * square + (1 - BETAS[1]) * gradient**2)
-    change = gradient / (tf.sqrt(square / seen) + EPSILON)
-    parameter.assign_sub(rate * change)
 
 
 def score_matching_loss(energy, x, w, *, scale):
@@ -389,8 +383,16 @@ def score_matching_loss(energy, x, w, *, scale):
     Source: P. Vincent, Neural Computation 23, 1661 (2011).
     """
     slope = input_gradient(energy, x + scale * w)
-    axes = list(range(1, len(x.shape)))
-    return tf.reduce_mean(tf.reduce_sum((w - scale * slope) ** 2, axes)) / 2
+    return tf.reduce_mean(_row_sums((w - scale * slope) ** 2)) / 2
+
+
+def _halve(y, kernel, bias):
+    """Convolution with stride 2 and zeros of width size // 2 around y.
+
+    For even sides "same" is another: it has one zero less on the left.
+    """
+    width = [kernel.shape[0] // 2] * 2
+    return tf.nn.conv2d(y, kernel, 2, [[0, 0], width, width, [0, 0]]) + bias
 
 
 def _dense(pairs, x):
@@ -400,11 +402,31 @@ def _dense(pairs, x):
     return x
 
 
+def _row_sums(x):
+    return tf.reduce_sum(x, range(1, len(x.shape)))
+
+
 def _states(name, energy, x):
     """States (n, ...) as a tensor of the precision of the parameters."""
-    dtype = getattr(energy, "dtype", None)
-    x = tf.convert_to_tensor(x) if dtype is None else tf.cast(x, dtype)
+    like = getattr(energy, "trainable_variables", None)
+    x = tf.cast(x, like[0].dtype) if like else tf.convert_to_tensor(x)
+    if len(x.shape) == 0 or len(x) == 0 or not x.dtype.is_floating:
+        raise ValueError(
+            f"{name} must be states (n, ...) of floating point, n >= 1, but "
+            f"has shape {tuple(x.shape)} and {x.dtype!r}"
+        )
+    if not tf.reduce_all(tf.math.is_finite(x)):
+        raise ValueError(f"{name} must be finite, but holds nan or infinity")
     return x
+
+
+def _one_energy_per_state(energy, x):
+    shape = energy(x).shape
+    if not shape.is_compatible_with(x.shape[:1]):
+        raise ValueError(
+            "energy must map states (n, ...) to energies (n,), but maps "
+            f"{tuple(x.shape)} to {tuple(shape)}"
+        )
 
 
 def _batch(data, size, noise, rng):
