@@ -232,16 +232,13 @@ verify(
 # The finite difference uses no derivative at all.
 
 # %%
-direction = torch.as_tensor(
-    np.random.default_rng(seed).standard_normal(len(exact)) / len(exact) ** 0.5
-)
-start = torch.nn.utils.parameters_to_vector(parameters).detach()
+vector = torch.nn.utils.parameters_to_vector(parameters).detach()
+direction = np.random.default_rng(seed).standard_normal(len(exact))
+direction = torch.as_tensor(direction / np.sqrt(len(exact)))
 h, ends = 1e-5, []
-for shift in (h, -h):
-    moved = start + shift * direction
-    torch.nn.utils.vector_to_parameters(moved, parameters)
+for end in (vector + h * direction, vector - h * direction, vector):
+    torch.nn.utils.vector_to_parameters(end, parameters)
     ends.append(exact_nll().item())
-torch.nn.utils.vector_to_parameters(start, parameters)
 verify(
     "slope of the exact likelihood in a random direction",
     (exact @ direction).item(),
@@ -251,21 +248,18 @@ verify(
 )
 
 # %% [markdown]
-# Third, samples. Chains of the *adjusted* Langevin algorithm ({doc}`01_langevin_sampling`) have no step error. Their gradients, in a hundred
-# groups, have a mean and a standard error for each of some 4500 parameters. The largest of so many normal errors is near 3.7 standard errors;
-# we allow six.
+# Third, samples. Random-walk Metropolis chains ({doc}`../week1_boltzmann_machines/01_statistical_mechanics_and_markov_chains`) have no step error. Their gradients, in a hundred
+# groups, have a mean and a standard error in any direction of the 4417 parameters. We look in fifty random ones and allow five standard errors. (Single
+# parameters will not do: some units respond to a handful of samples only.)
 
 # %%
 n_groups, per_group = 100, 20
-x, accepted = sampling.langevin(
-    lambda x: -input_gradient(model, torch.as_tensor(x)).numpy(),
-    radius
-    * np.random.default_rng(seed).normal(size=(n_groups * per_group, 2)),
-    step=0.3,
-    n_steps=150,
+x, accepted = sampling.metropolis(
+    lambda x: -energies(model, x),
+    np.random.default_rng(seed).normal(0, radius, (n_groups * per_group, 2)),
+    step=radius,
+    n_steps=400,
     seed=seed,
-    adjusted=True,
-    log_prob=lambda x: -energies(model, x),
 )
 sampled = torch.stack(
     [
@@ -273,12 +267,13 @@ sampled = torch.stack(
         for group in torch.as_tensor(x).split(per_group)
     ]
 ).numpy()
-error = sampled.std(0, ddof=1) / np.sqrt(n_groups)
+directions = np.random.default_rng([seed, 0]).standard_normal((50, len(exact)))
+sampled, expected = (g @ directions.T for g in (sampled, exact.numpy()))
 verify(
     "the sampled gradient agrees with the exact one",
     sampled.mean(0),
-    equals=exact.numpy(),
-    atol=6 * error + 1e-12,
+    equals=expected,
+    atol=5 * sampled.std(0, ddof=1) / np.sqrt(n_groups),
     source="quadrature",
 )
 
@@ -301,6 +296,9 @@ verify(
 # %%
 show_source(train, docstring="none")
 
+# %% [markdown]
+# Our settings, and starting points drawn from the trap alone:
+
 
 # %%
 def fresh(n, rng):
@@ -308,43 +306,47 @@ def fresh(n, rng):
     return (radius * rng.standard_normal((n, 2))).astype(np.float32)
 
 
-def trained(callback, *, n_updates=n_updates, **changes):
+def trained(callback=None, fresh_fraction=0.0, **changes):
     """Train a new network; return it with its buffer."""
-    model = DenseEnergy(2, radius=radius, seed=seed, device="cpu")
     settings = {
+        "n_updates": n_updates,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
-        "final_learning_rate": 0.0,
         "step": step,
         "n_steps": n_steps,
         **changes,
     }
+    model = DenseEnergy(2, radius=radius, seed=seed, device="cpu")
     buffer = ReplayBuffer(
-        fresh, size=settings["batch_size"], fresh_fraction=0.0, seed=seed
-    )
-    train(
-        model,
-        ring.train,
-        buffer=buffer,
-        n_updates=n_updates,
+        fresh,
+        size=settings["batch_size"],
+        fresh_fraction=fresh_fraction,
         seed=seed,
-        callback=callback and callback(buffer),
-        **settings,
     )
+    settings["callback"] = callback and callback(buffer)
+    settings.update(final_learning_rate=0.0, buffer=buffer, seed=seed)
+    train(model, ring.train, **settings)
     return model, buffer
 
 
-frozen, frozen_buffer = trained(None, n_updates=n_updates // 2)
+# %% [markdown]
+# Half the updates are enough for a first look.
+
+# %%
+frozen, frozen_buffer = trained(n_updates=n_updates // 2)
 frozen_judge = judge(frozen)
+
+# %% [markdown]
+# Compare your prediction with chains and density.
 
 
 # %% mystnb={"image": {"alt": "Left: chains of the buffer, eight equal round clouds on a circle. Middle: the learned log density, with some of the eight modes bright and others dark. Right: weights of the eight modes; those of the chains are near one eighth, those of the density differ by large factors."}, "figure": {"caption": "Persistent chains without restarts. Left: the chains at the end of training. Middle: logarithm of the density that the energy claims. Right: weights of the modes.", "name": "fig-plane-frozen"}}
 def picture(ax, log_p, title, low=-8):
     """Draw the logarithm of a density, cut off below."""
+    ax.set(title=title, xlabel="$x_1$")
     image = log_p.reshape(len(line), -1)[100:221, 100:221]
-    return ax.imshow(
-        image, origin="lower", extent=(-3, 3, -3, 3), vmin=low, vmax=0
-    ), ax.set(title=title, xlabel="$x_1$")
+    extent = (-3, 3, -3, 3)
+    return ax.imshow(image, origin="lower", extent=extent, vmin=low, vmax=0)
 
 
 fig, axes = plt.subplots(1, 3, figsize=(7.5, 2.6))
@@ -356,7 +358,7 @@ modes = np.arange(n_modes)
 axes[2].bar(modes - 0.2, weights(frozen_buffer.states), 0.4, label="chains")
 axes[2].bar(modes + 0.2, frozen_judge.weights, 0.4, label="density")
 axes[2].axhline(1 / n_modes, color="k", lw=0.8)
-axes[2].set(xlabel="mode", title="weight")
+axes[2].set(xlabel="mode", title="weight", xticks=modes)
 axes[2].legend()
 plt.show()
 
@@ -368,11 +370,13 @@ plt.show()
 # \Delta E = \frac{(d/2)^2}{2\sigma^2} - \ln 2 \approx 6.6 ,
 # $$ (eq-ebm-barrier)
 #
-# and a chain needs of the order of $e^{6.6} \approx 750$ attempts to cross it (the $\ln 2$: on the pass two Gaussians add). Early in training, when the landscape was
+# (the $\ln 2$: on the pass two Gaussians add). By Kramers' law ({doc}`01_langevin_sampling`) a chain crosses it at a rate proportional to $e^{-6.6} \approx 1/750$, in units of the
+# relaxation in a well. Early in training, when the landscape was
 # flat, the chains spread over the modes. Then the passes rose and locked them in. From there on the gradient
 # {eq}`eq-ebm-gradient` compares *numbers of chains* with numbers of data. If a mode holds too few chains, its energy
-# falls until some hop over. If the numbers agree, nothing pushes, whatever the relative depths of the wells are.
-# **Training makes the sampler right, not the density.** Free energies of wells between which nothing hops are not determined.
+# falls until some hop over, and that takes a tilt by several units. If the numbers agree, nothing pushes, whatever the relative depths of the wells are: they wander with the noise
+# of the batches.
+# **Training makes the sampler right, not the density.** Relative weights of wells between which nothing hops are not determined.
 
 # %%
 centre, middle = ring.centres[0], ring.centres[:2].mean(0)
@@ -387,7 +391,7 @@ verify(
 even = np.full(n_modes, 1 / n_modes)
 verify(
     "the density's mode weights are further off than those of its chains",
-    total_variation(frozen_judge.weights / frozen_judge.weights.sum(), even),
+    total_variation(frozen_judge.weights, even),
     at_least=2 * total_variation(weights(frozen_buffer.states), even),
     source="quadrature over sectors; counts in the buffer",
 )
@@ -411,13 +415,9 @@ verify(
 # %%
 def offer_fresh_starts(model, x, rng, n_offers=8):
     """Fresh starts for all chains, accepted by (eq-ebm-fresh)."""
-
-    def f(x):
-        return model(x) - (x**2).sum(1) / (2 * radius**2)
-
     offers = torch.as_tensor(fresh(n_offers * len(x), rng))
     with torch.no_grad():
-        f_x, f_offers = f(x), f(offers)
+        f_x, f_offers = (model(y) - model.trap(y) for y in (x, offers))
     for y, f_y in zip(
         offers.split(len(x)), f_offers.split(len(x)), strict=True
     ):
@@ -434,11 +434,16 @@ def hopping(buffer):
 
     def callback(update, model, x_data, x_model):
         x = torch.as_tensor(buffer.states)
-        buffer.states[:] = offer_fresh_starts(model, x, rng).numpy()
+        x = offer_fresh_starts(model, x, rng).numpy()
+        buffer.store(np.arange(len(x)), x)
 
     return callback
 
 
+# %% [markdown]
+# Everything else stays as it was.
+
+# %%
 learned, buffer = trained(hopping)
 result = judge(learned)
 
@@ -474,13 +479,14 @@ show_table(
 
 # %% [markdown]
 # How far can the mode weights be off? Coarse-graining cannot increase a divergence: $\operatorname{KL}$ of the eight weights is at most that of
-# the densities, and Pinsker's inequality bounds their total variation by $\sqrt{\operatorname{KL}/2}$. These hold for any model. Beyond that, no weight should be off by more
-# than a quarter, since a buffer of 512 chains counts 64 in a mode, with a standard error of 12 %, and the falling rate averages over many buffers.
+# the densities, and Pinsker's inequality bounds their total variation by $\sqrt{\operatorname{KL}/2}$. These hold for any model. How much noise is left? In 512 independent chains, and in as many
+# data, a mode counts 64 with a relative standard error of $\sqrt{7/512} = 12\,\%$. About one offer in ten is accepted, so after two updates the chains have forgotten their modes, and the falling rate averages over ten
+# independent batches or more at the end. That leaves some 5 % per weight; we allow five times as much.
 
 # %%
 verify(
     "divergence of the mode weights at most that of the density",
-    kl_divergence(even, result.weights / result.weights.sum()),
+    kl_divergence(even, result.weights),
     at_most=result.kl,
     source="data-processing inequality",
 )
@@ -506,7 +512,7 @@ angle = np.linspace(0, 2 * np.pi, 721)
 circle = 2 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
 fig, axes = plt.subplots(1, 3, figsize=(7.5, 2.5))
 picture(axes[0], log_q, "true")
-image, _ = picture(axes[1], result.log_p, "learned")
+image = picture(axes[1], result.log_p, "learned")
 bar = fig.colorbar(image, ax=axes[:2], shrink=0.8)
 bar.set_label(r"$\log p$")
 axes[2].plot(np.degrees(angle), -ring.log_prob(circle), "k", label="true")
@@ -518,7 +524,8 @@ axes[2].legend(loc="upper right")
 plt.show()
 
 # %% [markdown]
-# Wells and passes are where they belong. Far from the data the network knows only what its fresh starts told it: that nothing is there.
+# The wells agree. The passes are rounded off: hardly any data lie there, and the likelihood does not care. Far from the data the network knows only what its fresh starts told it:
+# that nothing is there.
 #
 # ### Is the integral really one?
 #
@@ -531,8 +538,8 @@ plt.show()
 # 2\pi\, e^{-f(\mathbf 0)} \int_\rho^\infty r\, e^{\Lambda r - r^2/2R^2}\, \mathrm dr ,
 # $$ (eq-ebm-tail)
 #
-# which is negligible when $\rho$ exceeds $2\Lambda R^2$ by some widths $R$: there the exponent is below zero and falls by at least $\Lambda$ per unit length. That is
-# far outside, so we integrate from 8 to $\rho$ in polar coordinates, on a logarithmic axis.
+# For $\rho > 2\Lambda R^2$ the exponent is negative there and falls by more than $\Lambda$ per unit length, so that the last integral is below $\rho\, e^{\Lambda\rho - \rho^2/2R^2}$ (if $\Lambda \ge 2$).
+# Such a $\rho$ is far outside. We go there from 8 in polar coordinates, on a logarithmic axis.
 
 # %%
 layers = [kernel.detach().double() for kernel, _ in learned.layers]
@@ -579,6 +586,9 @@ for n in (10, 50, 500):
     rounds = (n - done) // 10
     snapshots[n] = sample(learned, snapshots[done], rounds, rng)
 
+# %% [markdown]
+# A bad start is no problem: the slope gathers the points, the offers sort them.
+
 # %% mystnb={"image": {"alt": "Four scatter plots. At step zero a broad round cloud; after 10 steps most points have gathered near the circle; after 50 and 500 steps eight round clouds of equal weight."}, "figure": {"caption": "4000 chains on their way from the trap to the model.", "name": "fig-plane-chains"}}
 fig, axes = plt.subplots(1, 4, figsize=(7.5, 2.2), sharey=True)
 for ax, (n, x) in zip(axes, snapshots.items(), strict=True):
@@ -611,20 +621,8 @@ verify(
 
 # %%
 short = {"step": 0.01, "n_steps": 10}
-
-
-def forgetting(buffer):
-    """Callback of `train`: all chains start from noise again."""
-    rng = np.random.default_rng([seed, 3])
-
-    def callback(update, model, x_data, x_model):
-        buffer.states[:] = fresh(len(buffer.states), rng)
-
-    return callback
-
-
 hasty, _ = trained(
-    forgetting,
+    fresh_fraction=1.0,
     n_updates=n_updates // 2,
     batch_size=batch_size // 2,
     learning_rate=learning_rate / 2,
@@ -637,29 +635,27 @@ hasty_judge = judge(hasty)
 # at zero: counts scatter.
 
 # %%
-edges = np.linspace(-4, 4, 33)
+edges = -4.025 + 0.25 * np.arange(33)  # five by five points of the grid
 
 
 def squares(x, p=None):
     """Probability of each square, the rest last."""
     p = np.full(len(x), 1 / len(x)) if p is None else p
     counts = np.histogram2d(*x.T, bins=[edges, edges], weights=p)[0]
-    return np.append(counts.flatten(), max(0, p.sum() - counts.sum()))
-
-
-middles = np.linspace(-4, 4, 257)[:-1] + 1 / 64
-inner = np.stack(np.meshgrid(middles, middles), axis=-1).reshape(-1, 2)
-q_squares = squares(inner, np.exp(ring.log_prob(inner)) / 32**2)
-q_squares /= q_squares.sum()
+    return np.append(counts.flatten(), abs(p.sum() - counts.sum()))
 
 
 def distance(x, p=None):
-    """Total variation between squares and the data's density."""
-    p_squares = squares(x, p)
-    return total_variation(p_squares / p_squares.sum(), q_squares)
+    """Total variation of squares, from the data's density."""
+    return total_variation(squares(x, p), squares(grid, q))
 
 
-p_hasty = np.exp(-energies(hasty, inner) - hasty_judge.log_z) / 32**2
+# %% [markdown]
+# We start 4000 chains from the trap, stop them after the ten steps of the training, and then let them run on, once with Langevin steps alone and once with offers.
+
+# %%
+p_hasty = np.exp(hasty_judge.log_p) * cell
+perfect = distance(ring.test[:4000])
 rng = np.random.default_rng([seed, 4])
 x = {0: torch.as_tensor(fresh(4000, rng))}
 x[10] = langevin(hasty, x[0], **short, seed=rng)
@@ -671,19 +667,22 @@ for n in (20, 50, 100, 200, 500):
     z = sample(hasty, z, rounds, rng, step=0.01)
     alone[n], hops[n] = distance(y.numpy()), distance(z.numpy())
 
+# %% [markdown]
+# Predict the shape of the two curves in the right panel.
+
 # %% mystnb={"image": {"alt": "Four panels. Samples after ten steps: eight clouds of equal weight. The density: some modes bright, others dark. Samples after 500 steps with hops: unequal clouds. Right: total variation from the data against steps; small at ten steps, then rising to the value of the density where the chains hop."}, "figure": {"caption": "A model trained with ten-step chains. From left: its ten-step samples; its density; its samples after 500 steps with hops; distance from the data against steps.", "name": "fig-plane-short"}}
 fig, axes = plt.subplots(1, 4, figsize=(7.8, 2.2), width_ratios=[1, 1, 1, 1.3])
-for ax, points_, title in (
+for ax, cloud, title in (
     (axes[0], x[10], "10 steps"),
     (axes[2], z, "500 steps, hops"),
 ):
-    ax.plot(*points_[::2].T, ".", ms=1, alpha=0.5)
+    ax.plot(*cloud[::2].T, ".", ms=1, alpha=0.5)
     ax.set(xlim=(-3, 3), ylim=(-3, 3), aspect="equal", title=title)
 picture(axes[1], hasty_judge.log_p, "log density")
 axes[3].semilogx(*zip(*hops.items(), strict=True), "o-", label="with hops")
 axes[3].semilogx(*zip(*alone.items(), strict=True), "s-", label="Langevin")
-axes[3].axhline(distance(inner, p_hasty), color="k", lw=1, ls="--")
-axes[3].axhline(distance(ring.test[:4000]), color="0.5", lw=1, ls=":")
+axes[3].axhline(distance(grid, p_hasty), color="k", lw=1, ls="--")
+axes[3].axhline(perfect, color="0.5", lw=1, ls=":")
 axes[3].set(xlabel="steps", title="total variation", ylim=(0, None))
 axes[3].legend(fontsize=7)
 plt.show()
@@ -692,22 +691,22 @@ plt.show()
 # The dashed line is the density's own distance from the data, the dotted one that of perfect samples. After exactly the $K$ steps of the training the samples are good;
 # the density is not. What was trained is a *flow*: ten steps downhill from noise, in which a well
 # receives what its basin collects. That is a fine generator {cite}`nijkamp2019`, but $e^{-E}$ is not its density. Run the chains longer, and let them hop, and
-# they leave the data for what the energy says. Without hops they only relax inside the wells they fell into.
+# they leave the data for what the energy says. (Up to their own distance from it, by the triangle inequality: the scatter of the counts, and as much again for the large step.)
+# Without hops they only relax inside the wells they fell into, and some of them leak.
 
 # %%
-perfect = distance(ring.test[:4000])
 verify(
     "what ten-step samples lack of perfect ones: half the density's distance",
     distance(x[10].numpy()) - perfect,
-    at_most=distance(inner, p_hasty) / 2,
+    at_most=distance(grid, p_hasty) / 2,
     source="quadrature; as many samples of the data's density",
 )
 verify(
     "chains that hop leave the data for the density",
     hops[500],
-    equals=distance(inner, p_hasty),
-    atol=0.1,
-    source="quadrature of the learned density",
+    equals=distance(grid, p_hasty),
+    atol=2 * perfect,
+    source="quadrature; triangle inequality",
 )
 
 # %% [markdown]
@@ -739,14 +738,13 @@ def reading(model, x, step):
     return virial.double().numpy() / x.shape[1]
 
 
-def thermometer(model, x, temperature, rng, *, step=step, run=None):
+def thermometer(model, x, temperature, rng):
     """Mean reading and its standard error, after 300 steps."""
-    run = run or model  # the energy that moves the chains
     settings = {"step": step, "noise": np.sqrt(2 * step * temperature)}
-    x = langevin(run, x, n_steps=300, seed=rng, **settings)
+    x = langevin(model, x, n_steps=300, seed=rng, **settings)
     total = 0
     for _ in range(40):
-        x = langevin(run, x, n_steps=10, seed=rng, **settings)
+        x = langevin(model, x, n_steps=10, seed=rng, **settings)
         total = total + reading(model, x, step)
     return total.mean() / 40, total.std() / 40 / np.sqrt(len(x))
 
@@ -766,12 +764,19 @@ measured += [
     thermometer(hasty, y[:1500], 1.0, rng),
 ]
 measured = np.array(measured)
-names = [*(f"T = {t:g}" for t in set_to), "one well", "wrong energy"]
+names = [
+    *(f"T = {t:g}" for t in set_to),
+    "T = 1,\none well",
+    "T = 1,\nwrong energy",
+]
 set_to = np.append(set_to, [1.0, 1.0])
 arrived = langevin(
     hasty, torch.as_tensor(fresh(20_000, rng)), **short, seed=rng
 )
 arrival = reading(hasty, arrived, 0.01)
+
+# %% [markdown]
+# Which of the seven will be off?
 
 # %% mystnb={"image": {"alt": "Measured temperature over set temperature with error bars. All seven points lie on the line at one within their errors, also those for a single well and for the wrong energy."}, "figure": {"caption": "Temperature measured from samples, divided by the one that was set.", "name": "fig-plane-temperature"}}
 fig, ax = plt.subplots(figsize=(6, 2.6))
@@ -819,12 +824,8 @@ show_table(
 # *The energy is of order one.* On our ring, with a step that its wells can stand, the chain falls into the nearest well and trembles there with a variance of $T\sigma^2$. It is a **mode finder**.
 # To see what that does to weights, give one well ten times the weight of each other, $10/17$ of the total.
 
+
 # %%
-T_published = 0.005**2 / (2 * 10)
-bonus = torch.zeros(n_modes, dtype=torch.float64)
-bonus[0] = np.log(10)
-
-
 def ring_energy(scale, log_weights=0.0):
     """Energy of Gaussians of a given width and weights, up to a constant."""
     centres = torch.as_tensor(ring.centres)
@@ -836,6 +837,13 @@ def ring_energy(scale, log_weights=0.0):
     return energy
 
 
+T_published = 0.005**2 / (2 * 10)
+bonus = torch.log(torch.tensor([10.0] + [1.0] * 7, dtype=torch.float64))
+
+# %% [markdown]
+# Chains start from the trap. The variance in a harmonic well contains the bias of the step, {doc}`01_langevin_sampling`.
+
+# %%
 rng = np.random.default_rng([seed, 6])
 x = torch.as_tensor(radius * rng.standard_normal((2000, 2)))
 cold = langevin(
@@ -884,8 +892,8 @@ verify(
 )
 
 # %% [markdown]
-# But it is not brought to equilibrium. In the usual sixty steps this noise diffuses by $\sqrt{60}\,\nu = 0.04$, for pixels between $-1$ and 1. Everything else is the work of the
-# slope. These models are the short chains of the last section with a decorative noise: good generators, whose energies are no log-densities.
+# But sixty steps, as are usual, do not bring it to equilibrium. In them this noise diffuses by $\sqrt{60}\,\nu = 0.04$, for pixels between $-1$ and 1. Everything else is the work of the
+# slope. Such models are in this respect the short chains of the last section: good generators, whose energies need not be log-densities.
 
 # %% [markdown]
 # ## A way without chains
@@ -936,40 +944,43 @@ def fit_score(blur, n_updates=n_updates // 2):
 show_source(score_matching_loss)
 
 # %% [markdown]
-# Two noise levels, one half of $\sigma$ and one twice $\sigma$.
+# The error of a score is a sum over the grid, weighted by the blurred density.
 
 # %%
 support = grid[np.abs(grid).max(1) < 4]
 
 
-def score_error(model, blur):
+def score_error(energy, blur):
     """Fisher divergence and mean square of the exact score, on the grid."""
     width = np.hypot(sigma, blur)
     blurred = datasets.gaussian_ring(10, scale=width)
     q = np.exp(blurred.log_prob(support)) * cell
     x = torch.as_tensor(support)
-    exact = -input_gradient(ring_energy(width), x).numpy()
-    learned = -input_gradient(copy.deepcopy(model).double(), x).numpy()
-    return q @ ((learned - exact) ** 2).sum(1), q @ (exact**2).sum(1)
+    exact = input_gradient(ring_energy(width), x).numpy()
+    slope = input_gradient(energy, x).numpy()
+    return q @ ((slope - exact) ** 2).sum(1), q @ (exact**2).sum(1)
 
 
+# %% [markdown]
+# We train with noise of half of $\sigma$ and of twice $\sigma$.
+
+# %%
 blurs, scores, rows = (sigma / 2, 2 * sigma), {}, []
 for blur in blurs:
-    width = np.hypot(sigma, blur)
     fitted = fit_score(blur)
-    fisher, square = score_error(fitted, blur)
-    blurred = datasets.gaussian_ring(10, scale=width)
+    fisher, square = score_error(copy.deepcopy(fitted).double(), blur)
+    blurred = datasets.gaussian_ring(10, scale=np.hypot(sigma, blur))
     verdict = judge(fitted, blurred.log_prob(grid))
     worst = np.abs(n_modes * verdict.weights - 1).max()
+    relative = np.sqrt(fisher / square)
     scores[blur] = SimpleNamespace(
         model=fitted,
         fisher=fisher,
         square=square,
-        kl=verdict.kl,
+        relative=relative,
         worst=worst,
-        relative=np.sqrt(fisher / square),
     )
-    rows.append([blur, np.sqrt(fisher / square), verdict.kl, worst])
+    rows.append([blur, relative, verdict.kl, worst])
 show_table(
     ["noise s", "error of the score", "KL (nats)", "worst error of a weight"],
     rows,
@@ -980,30 +991,27 @@ show_table(
 
 # %%
 rng = np.random.default_rng([seed, 8])
-x = torch.as_tensor(ring.sample(100_000, rng)).split(1000)
-w = torch.as_tensor(rng.standard_normal((100_000, 2))).split(1000)
-blur = blurs[1]
-wide = scores[blur]
-J = np.array(
-    [
-        [
-            score_matching_loss(energy, *pair, scale=blur).item()
-            for pair in zip(x, w, strict=True)
-        ]
-        for energy in (
-            ring_energy(np.hypot(sigma, blur)),
-            copy.deepcopy(wide.model).double(),
-        )
-    ]
+w = torch.as_tensor(rng.standard_normal((100_000, 2)))
+blur, wide = blurs[1], scores[blurs[1]]
+y_ = torch.as_tensor(ring.sample(len(w), rng)) + blur * w
+exact_energy = ring_energy(np.hypot(sigma, blur))
+J, J_learned = (
+    ((w - blur * input_gradient(energy, y_)) ** 2).sum(1).numpy() / 2
+    for energy in (exact_energy, copy.deepcopy(wide.model).double())
 )
-values = [J[0], J[1] - J[0]]
+values = [J, J_learned - J]
 verify(
     "J of the exact score, and what a learned score adds to it",
     [v.mean() for v in values],
     equals=[1 - blur**2 * wide.square / 2, blur**2 * wide.fisher / 2],
-    atol=5 * np.array([v.std(ddof=1) / 10 for v in values]),
+    atol=5 * np.std(values, axis=1) / np.sqrt(len(w)),
     source="quadrature of the exact score and of the Fisher divergence",
 )
+
+# %% [markdown]
+# Then the result.
+
+# %%
 verify(
     "relative errors of the two scores, root mean square",
     [scores[b].relative for b in blurs],
@@ -1012,7 +1020,7 @@ verify(
 )
 
 # %% [markdown]
-# The scores are good to about a tenth, without a chain, in a few seconds. But look at the weights in the table: with little noise some are badly off, although the score is
+# The scores are good to about a tenth, without a chain, in a few seconds. But look at the weights in the table: with little noise they can be far off, although the score is
 # nearly right. Why?
 #
 # ### The score does not see weights
@@ -1051,6 +1059,9 @@ def blindness(a, w=0.8):
 half_distance = np.linspace(0.5, 7, 27)
 kl, fisher, bound = np.transpose([blindness(a) for a in half_distance])
 
+# %% [markdown]
+# Predict: which curve notices that the weights are wrong, and up to which distance?
+
 # %% mystnb={"image": {"alt": "Logarithmic plot against half the distance of two wells. The Kullback-Leibler divergence rises to 0.19 and stays. The Fisher divergence falls below it like a Gaussian to ten to the minus nine, just under its bound. Two vertical lines mark the ring with little and with much noise."}, "figure": {"caption": "Two densities with mode weights 0.8 : 0.2 and 0.5 : 0.5. Vertical lines: distance of neighbours on our ring with the two noise levels.", "name": "fig-plane-blind"}}
 fig, ax = plt.subplots(figsize=(6, 3))
 ax.semilogy(half_distance, kl, "C0", label="KL divergence (nats)")
@@ -1082,15 +1093,31 @@ verify(
     atol=1e-6,
     source="closed form",
 )
+
+# %% [markdown]
+# On our ring, what would the score say if one well had ten times its weight? And is that more than the error that the network makes anyway?
+
+# %%
+tenfold = []
+for blur in blurs:
+    energy = ring_energy(np.hypot(sigma, blur), bonus)
+    fisher, square = score_error(energy, blur)
+    tenfold.append(np.sqrt(fisher / square) / scores[blur].relative)
 verify(
-    "noise of 2σ fixes the weights better than noise of σ/2",
-    scores[blurs[1]].worst / scores[blurs[0]].worst,
-    at_most=0.5,
-    source="quadrature over sectors",
+    "little noise: a tenfold weight changes the score less than our error",
+    tenfold[0],
+    at_most=1,
+    source="exact scores, quadrature",
+)
+verify(
+    "much noise: it changes the score more, and the weights come out right",
+    [tenfold[1], 1 + 0.25 - scores[blurs[1]].worst],
+    at_least=1,
+    source="exact scores and sectors, quadrature",
 )
 
 # %% [markdown]
-# More noise fills the pass and restores the weights, of the blurred density. So learn the scores at *many* noise levels, and sample from the largest to the smallest
+# More noise fills the pass, and the weights (of the blurred density) come out right to a quarter, as those of the chains did. So learn the scores at *many* noise levels, and sample from the largest to the smallest
 # {cite}`song2019`: the large ones choose the well, the small ones sharpen it. That idea grew into diffusion models.
 #
 # All three methods of this lecture have the same blind spot, for the same reason: a chain that does not cross a pass, a virial and a score are all local.
@@ -1131,7 +1158,7 @@ verify(
 
 # %%
 def averaged(x):
-    return learned(x).view(-1, 16).mean(1)
+    return learned(x) / 16  # what differentiating the mean amounts to
 
 
 rng = np.random.default_rng([seed, 9])
@@ -1211,25 +1238,17 @@ verify(
 
 
 # %% tags=["solution"]
-def free_energies(verdict):
-    f = -np.log(verdict.weights)
-    return f - f.mean()
-
-
+free, free_frozen = (-np.log(v.weights) for v in (result, frozen_judge))
 show_table(
-    ["well", "F, chains that hop", "F, chains that do not"],
+    ["", "standard deviation of the F", "largest difference"],
     [
-        [int(k), a, b]
-        for k, (a, b) in enumerate(
-            zip(
-                free_energies(result), free_energies(frozen_judge), strict=True
-            )
-        )
+        ["chains that hop", free.std(), np.ptp(free)],
+        ["chains that do not", free_frozen.std(), np.ptp(free_frozen)],
     ],
 )
 verify(
     "free energies scatter less by a factor of three where chains hop",
-    free_energies(result).std() / free_energies(frozen_judge).std(),
+    free.std() / free_frozen.std(),
     at_most=1 / 3,
     source="quadrature over sectors; all are equal in the data",
 )
@@ -1251,7 +1270,7 @@ verify(
 # ::::
 #
 # From $v/(1-\eta/2v) = \sigma^2$ follows $v = \frac12\sigma^2\,(1 + \sqrt{1 - 2\eta/\sigma^2}) \approx \sigma^2 - \eta/2$. The variance of a batch of 512 points in two directions has a
-# relative error of $1/\sqrt{512} = 4\,\%$, but training averages over many batches. We allow 3 %.
+# relative error of $1/\sqrt{512} = 4\,\%$. Training averages over many batches, but the network rounds the wells. We allow 4.5 %, which still excludes the data's own variance.
 
 
 # %% tags=["solution"]
@@ -1266,7 +1285,7 @@ verify(
     "variance in the wells, over that of the training data",
     narrow / well_variance(ring.train, np.ones(len(ring.train))),
     equals=(1 + np.sqrt(1 - 2 * step / sigma**2)) / 2,
-    atol=0.03,
+    atol=0.045,
     source="variance of a discretised chain in a harmonic well",
 )
 
