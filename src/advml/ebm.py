@@ -80,10 +80,10 @@ def chain_constants(step, noise, max_gradient, limits):
     if max_gradient is not None:
         constants["max_gradient"] = positive("max_gradient", max_gradient)
     if limits is not None:
-        low, high = finite("limits", limits).ravel().tolist()
-        if not low < high:
+        ends = finite("limits", limits)
+        if ends.shape != (2,) or not ends[0] < ends[1]:
             raise ValueError(f"limits must be (low, high), not {limits!r}")
-        constants["limits"] = low, high
+        constants["limits"] = tuple(ends.tolist())
     return constants
 
 

@@ -23,6 +23,7 @@ from sklearn.neural_network import BernoulliRBM
 
 from advml import ising
 from advml.metrics import integrated_autocorrelation_time
+from advml.pytorch import ebm
 from advml.pytorch.rbm import RBM, train
 
 N_VISIBLE, N_HIDDEN, BATCH = 784, 500, 64
@@ -32,6 +33,14 @@ RATE = 0.05
 EPOCHS = 3  # per measurement, so that checking the data once weighs little
 SQUARE = 2048
 LATTICE = 32
+IMAGES, SIDE = 128, 32
+CHAIN = {  # of D. Foster, Generative Deep Learning (2023), chapter 7
+    "step": 10.0,
+    "noise": 0.005,
+    "n_steps": 60,
+    "max_gradient": 0.03,
+    "limits": (-1.0, 1.0),
+}
 
 
 def main(rounds=5, n_images=N_IMAGES, n_sweeps=40_000):
@@ -39,6 +48,8 @@ def main(rounds=5, n_images=N_IMAGES, n_sweeps=40_000):
     images = binary_images(n_images)
     with Console(file=sys.stderr).status("persistent contrastive divergence"):
         training = training_times(images, rounds)
+    with Console(file=sys.stderr).status("Langevin chains of images"):
+        chains = langevin_times(rounds)
     with Console(file=sys.stderr).status("Ising model"):
         sampling = sampling_times(max(1, rounds // 2), n_sweeps)
     results = {
@@ -46,6 +57,7 @@ def main(rounds=5, n_images=N_IMAGES, n_sweeps=40_000):
         "torch_threads": torch.get_num_threads(),
         "rounds": rounds,
         "training": training_results(training, len(images)),
+        "langevin": langevin_results(chains),
         "sampling": sampling_results(sampling),
     }
     show(results)
@@ -219,6 +231,100 @@ def ratio(numerators, denominators):
     return statistics.median(a / b for a, b in pairs)
 
 
+def langevin_times(rounds):
+    """Seconds of each sampler in each round, after one warm-up.
+
+    Both samplers of TensorFlow run in one other process, with TensorFlow's
+    default settings: advml changes none that matters for speed.
+    """
+    energy = ebm.ConvolutionalEnergy(SIDE, device="cpu")
+    contestants = {
+        "advml.pytorch.ebm": lambda: ebm.langevin(
+            energy, noise_images(), seed=0, **CHAIN
+        ),
+    }
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn) as other:
+        for name, run in (
+            ("advml.tensorflow.ebm", keras_chains),
+            ("plain tf.function", plain_chains),
+        ):
+            contestants[name] = lambda run=run: other.submit(run).result()
+        return alternate(contestants, rounds)
+
+
+def noise_images():
+    """Images of uniform noise, (128, 32, 32) float32."""
+    rng = np.random.default_rng(0)
+    return rng.uniform(-1, 1, (IMAGES, SIDE, SIDE)).astype(np.float32)
+
+
+def keras_chains():
+    """Chains as in the lectures; the first call, to warm up, compiles."""
+    if "course" not in compiled_once:
+        import advml.tensorflow.ebm as tensorflow
+
+        energy = tensorflow.ConvolutionalEnergy(SIDE, device="cpu")
+        compiled_once["course"] = lambda: tensorflow.langevin(
+            energy, noise_images(), seed=0, **CHAIN
+        )
+    compiled_once["course"]()
+
+
+def plain_chains():
+    """Chains as a tutorial writes them: Keras' layers, and a tf.function."""
+    if "plain" not in compiled_once:
+        from advml.tensorflow.ebm import keras, tf
+
+        layers = keras.layers
+        network = keras.Sequential(
+            [keras.Input((SIDE, SIDE, 1))]
+            + [
+                layers.Conv2D(n, size, 2, padding="same", activation="silu")
+                for n, size in ((16, 5), (32, 3), (64, 3), (64, 3))
+            ]
+            + [layers.Flatten(), layers.Dense(64, "silu"), layers.Dense(1)]
+        )
+
+        @tf.function
+        def chains(x):
+            for _ in tf.range(CHAIN["n_steps"]):
+                x += tf.random.normal(tf.shape(x), 0, CHAIN["noise"])
+                x = tf.clip_by_value(x, *CHAIN["limits"])
+                with tf.GradientTape() as tape:
+                    tape.watch(x)
+                    score = -network(x)
+                slope = tape.gradient(score, x)
+                clip = CHAIN["max_gradient"]
+                x += CHAIN["step"] * tf.clip_by_value(slope, -clip, clip)
+                x = tf.clip_by_value(x, *CHAIN["limits"])
+            return x
+
+        compiled_once["plain"] = lambda: chains(
+            tf.constant(noise_images()[..., None])
+        ).numpy()
+    compiled_once["plain"]()
+
+
+compiled_once = {}  # filled in the process of TensorFlow
+
+
+def langevin_results(seconds):
+    """Ratios to the plain loop, and the time per step of each."""
+    plain = seconds["plain tf.function"]
+    return {
+        "milliseconds per step": {
+            name: 1e3 * statistics.median(values) / CHAIN["n_steps"]
+            for name, values in seconds.items()
+        },
+        **{
+            f"plain loop's time over {name}'s": ratio(plain, values)
+            for name, values in seconds.items()
+            if values is not plain
+        },
+    }
+
+
 def sampling_times(rounds, n_sweeps):
     """Seconds per effective sample of |M| at L = 32, T_c, in each round."""
     samplers = {
@@ -291,6 +397,8 @@ TARGETS = {
     "speed-up over scikit-learn, float32": 1.5,
     "speed-up over autograd": 2.0,
     "fraction of the rate of the same products": 0.6,
+    "plain loop's time over advml.pytorch.ebm's": 1.0,
+    "plain loop's time over advml.tensorflow.ebm's": 1.0,
 }
 
 
@@ -306,6 +414,8 @@ def show(results):
     )
     titles = {
         "training": f"PCD-1, {N_VISIBLE}×{N_HIDDEN}, batch {BATCH}, float32",
+        "langevin": f"Langevin, {IMAGES} images of {SIDE}×{SIDE}, "
+        f"{CHAIN['n_steps']} steps, four convolutions (Foster, chapter 7)",
         "sampling": f"Ising model, L = {LATTICE}, T_c, samples of |M|",
     }
     for part, title in titles.items():

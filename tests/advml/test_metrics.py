@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.linalg import sqrtm
 from scipy.signal import lfilter
 
 from advml import metrics
@@ -124,3 +125,128 @@ def test_distances_refuse_what_is_not_a_distribution(function):
         function(good, [0.2, 0.3, 0.5])
     with pytest.raises(ValueError, match="p must be finite"):
         function([np.nan, 1.0], good)
+
+
+# --- the Fréchet distance of Gaussians ---------------------------------------
+
+
+def random_covariance(d, seed):
+    a = np.random.default_rng(seed).normal(size=(d, d))
+    return a @ a.T / d
+
+
+def test_frechet_distance_in_one_dimension_by_hand():
+    """(μ−μ')² + (σ−σ')²."""
+    got = metrics.frechet_gaussian([1.0], [[4.0]], [3.0], [[0.25]])
+    assert got == pytest.approx(4 + 1.5**2, rel=1e-14)
+
+
+def test_frechet_distance_of_a_shifted_and_scaled_gaussian():
+    """A scale c changes every deviation by a factor: (c−1)² tr Σ."""
+    mean, cov = np.array([1.0, -2.0, 0.5]), random_covariance(3, 0)
+    shift, c = np.array([0.3, 0.0, -0.4]), 1.7
+    got = metrics.frechet_gaussian(mean, cov, mean + shift, c**2 * cov)
+    assert got == pytest.approx(0.25 + 0.49 * np.trace(cov), rel=1e-12)
+
+
+def test_frechet_distance_of_commuting_covariances():
+    """In common axes only the deviations along them count."""
+    rotation = np.linalg.qr(random_covariance(4, 1))[0]
+    one, other = np.array([3.0, 1.0, 0.2, 0.0]), np.array([1.0, 2.0, 0.5, 2.0])
+    got = metrics.frechet_gaussian(
+        np.zeros(4),
+        rotation * one**2 @ rotation.T,
+        np.zeros(4),
+        rotation * other**2 @ rotation.T,
+    )
+    assert got == pytest.approx(np.sum((one - other) ** 2), rel=1e-12)
+
+
+def test_frechet_distance_is_the_cost_of_the_best_map():
+    """x → Tx with T = Σ^-½(Σ^½Σ'Σ^½)^½Σ^-½ carries Σ into Σ'; cost |x−Tx|²."""
+    cov_x, cov_y = random_covariance(5, 2), random_covariance(5, 3)
+    root = sqrtm(cov_x).real
+    inverse = np.linalg.inv(root)
+    best = inverse @ sqrtm(root @ cov_y @ root).real @ inverse
+    np.testing.assert_allclose(best @ cov_x @ best.T, cov_y, atol=1e-10)
+    away = np.eye(5) - best
+    got = metrics.frechet_gaussian(np.ones(5), cov_x, np.ones(5), cov_y)
+    assert got == pytest.approx(np.trace(away @ cov_x @ away.T), rel=1e-8)
+
+
+def test_frechet_distance_is_symmetric_and_blind_to_rotations():
+    rng = np.random.default_rng(4)
+    x, y = rng.normal(size=(50, 3)), rng.exponential(size=(70, 3))
+    rotation = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    want = metrics.frechet_distance(x, y)
+    assert want > 0.5
+    assert metrics.frechet_distance(y, x) == pytest.approx(want, rel=1e-12)
+    turned = metrics.frechet_distance(x @ rotation + 5, y @ rotation + 5)
+    assert turned == pytest.approx(want, rel=1e-10)
+
+
+def test_frechet_distance_of_singular_covariances():
+    """Images have pixels that never change, and fewer rows than pixels."""
+    rng = np.random.default_rng(5)
+    x = np.pad(rng.normal(size=(20, 60)), ((0, 0), (0, 4)))
+    scale = np.abs(x).sum()
+    assert metrics.frechet_distance(x, x) == pytest.approx(
+        0, abs=1e-10 * scale
+    )
+    y = 2 * x
+    assert metrics.frechet_distance(x, y) == pytest.approx(
+        x.var(0, ddof=1).sum() + np.sum(x.mean(0) ** 2), rel=1e-8
+    )
+
+
+def test_frechet_distance_of_samples_uses_their_means_and_covariances():
+    rng = np.random.default_rng(6)
+    x, y = rng.normal(size=(30, 2)), 3 * rng.normal(size=(40, 2)) + 1
+    want = metrics.frechet_gaussian(
+        x.mean(0), np.cov(x.T), y.mean(0), np.cov(y.T)
+    )
+    assert metrics.frechet_distance(x, y) == pytest.approx(want, rel=1e-14)
+
+
+@pytest.mark.parametrize("d", [1, 2, 5])
+def test_frechet_distance_of_equal_distributions_is_biased_as_stated(d):
+    n, m, rng = 400, 900, np.random.default_rng(7)
+    got = [
+        metrics.frechet_distance(
+            rng.normal(size=(n, d)), rng.normal(size=(m, d))
+        )
+        for _ in range(400)
+    ]
+    exact = d * (d + 5) / 4 * (1 / n + 1 / m)
+    # The next order is smaller by about d/n.
+    error = np.std(got) / np.sqrt(len(got))
+    assert np.mean(got) == pytest.approx(
+        exact, abs=4.5 * error + exact * d / n
+    )
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (np.zeros(5), r"x must have shape \(n, d\) .* not \(5,\)"),
+        (np.zeros((1, 3)), r"x must have shape \(n, d\) with n >= 2"),
+        ([[np.nan], [1.0]], "x must be finite"),
+    ],
+)
+def test_frechet_distance_refuses_what_is_no_sample(x, message):
+    with pytest.raises(ValueError, match=message):
+        metrics.frechet_distance(x, np.zeros((4, 3)))
+
+
+@pytest.mark.parametrize(
+    ("cov", "message"),
+    [
+        ([[1.0, 0.0]], r"cov_x must have shape \(d, d\), not \(1, 2\)"),
+        ([[1.0, 0.5], [0.0, 1.0]], "cov_x must be symmetric"),
+        ([[1.0, 2.0], [2.0, 1.0]], "cov_x must have no negative variance"),
+        ([[1.0]], "must agree in d"),
+    ],
+)
+def test_frechet_gaussian_refuses_what_is_no_covariance(cov, message):
+    with pytest.raises(ValueError, match=message):
+        metrics.frechet_gaussian([0, 0], cov, [0, 0], np.eye(2))

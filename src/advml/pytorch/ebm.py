@@ -207,6 +207,7 @@ def langevin(
     """
     constants = chain_constants(step, noise, max_gradient, limits)
     x = _states("x", energy, x)
+    _one_energy_per_state(energy, x)
     generator = _generator(seed, x.device)
     for _ in range(count("n_steps", n_steps)):
         w = torch.randn(
@@ -278,7 +279,7 @@ def train(
     data_noise : float
         Standard deviation of normal noise that each batch is given: the
         model then learns the data's density convolved with it.
-    seed : int or numpy.random.Generator
+    seed : int, numpy.random.Generator or torch.Generator
     callback : function
         Called as callback(update, energy, x_data, x_model) after each
         update, from 1 on, with the states of both phases.
@@ -294,9 +295,12 @@ def train(
     size = min(count("batch_size", batch_size), len(data))
     constants = chain_constants(step, noise, max_gradient, limits)
     nonnegative("regularisation", regularisation)
+    max_norm = np.inf if max_norm is None else positive("max_norm", max_norm)
     nonnegative("data_noise", data_noise)
     rates = learning_rates(learning_rate, final_learning_rate, n_updates)
-    adam = _adam(energy) if memory is None else memory
+    adam = memory or torch.optim.Adam(
+        energy.parameters(), betas=BETAS, eps=EPSILON
+    )
     rng = _stream(seed)
     for update, rate in enumerate(rates, start=1):
         generator = _generator(rng, data.device)
@@ -353,26 +357,18 @@ def _dense(layers, x):
     return x
 
 
-def _adam(energy):
-    return torch.optim.Adam(energy.parameters(), betas=BETAS, eps=EPSILON)
-
-
 def _descend(adam, value, rate, max_norm):
     """One step of Adam down the gradient of `value`, at most max_norm long."""
     adam.param_groups[0]["lr"] = rate
     adam.zero_grad()
     value.backward()
-    if max_norm is not None:
-        parameters = adam.param_groups[0]["params"]
-        torch.nn.utils.clip_grad_norm_(parameters, max_norm)
+    parameters = adam.param_groups[0]["params"]
+    torch.nn.utils.clip_grad_norm_(parameters, max_norm)
     adam.step()
 
 
 def _states(name, energy, x):
-    """States (n, ...) as a tensor beside the parameters, if there are any.
-
-    ValueError unless `energy` maps them to energies (n,).
-    """
+    """States (n, ...) as a tensor beside the parameters, if there are any."""
     x = torch.as_tensor(x).detach()
     if isinstance(energy, torch.nn.Module):
         x = x.to(next(energy.parameters(), x))
@@ -383,14 +379,17 @@ def _states(name, energy, x):
         )
     if not torch.isfinite(x).all():
         raise ValueError(f"{name} must be finite, but holds nan or infinity")
-    with torch.no_grad():
-        shape = energy(x).shape
+    return x
+
+
+@torch.no_grad()
+def _one_energy_per_state(energy, x):
+    shape = energy(x).shape
     if shape != x.shape[:1]:
         raise ValueError(
             "energy must map states (n, ...) to energies (n,), but maps "
             f"{tuple(x.shape)} to {tuple(shape)}"
         )
-    return x
 
 
 def _batch(data, size, noise, generator):

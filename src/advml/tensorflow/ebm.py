@@ -53,7 +53,11 @@ class _Energy(keras.Model):
 
     def get_config(self):
         """Return what `load_model` needs to make a model of this shape."""
-        return {**self.sizes, "radius": self.radius, "dtype": self.dtype}
+        return {
+            **self.shape_arguments,
+            "radius": self.radius,
+            "dtype": self.dtype,
+        }
 
 
 @keras.saving.register_keras_serializable(package="advml")
@@ -88,7 +92,7 @@ class DenseEnergy(_Energy):
         """Draw the weights; see the class for the arguments."""
         layers = networks.dense_energy(n_inputs, n_hidden, seed)
         super().__init__(layers, radius, device, dtype)
-        self.sizes = {"n_inputs": n_inputs, "n_hidden": n_hidden}
+        self.shape_arguments = {"n_inputs": n_inputs, "n_hidden": n_hidden}
 
     def call(self, x):
         """Energies (n,) of points (n, n_inputs)."""
@@ -136,7 +140,7 @@ class ConvolutionalEnergy(_Energy):
             side, channels, sizes, n_hidden, seed
         )
         super().__init__(layers, radius, device, dtype)
-        self.sizes = {
+        self.shape_arguments = {
             "side": side,
             "channels": channels,
             "sizes": sizes,
@@ -192,7 +196,10 @@ def langevin(
     max_gradient=None,
     limits=None,
 ):
-    """Run `n_steps` Langevin steps from x, all chains at once, compiled.
+    """Run `n_steps` Langevin steps from x, all chains at once.
+
+    They are compiled once for each energy: what a function takes from around
+    it keeps the value of the first call, but for variables of TensorFlow.
 
     Parameters
     ----------
@@ -215,9 +222,8 @@ def langevin(
     """
     constants = chain_constants(step, noise, max_gradient, limits)
     x = _states("x", energy, x)
-    # Tensors, because a graph is made anew for each of Python's numbers.
-    constants = tf.nest.map_structure(lambda c: tf.cast(c, x.dtype), constants)
     n_steps = tf.constant(count("n_steps", n_steps))
+    constants = _tensors(x.dtype, constants)
     x = _chains(energy, x, n_steps, _numbers(seed), constants)
     _stop_if_not_finite("x", x, f"after {n_steps} Langevin steps")
     return x
@@ -310,29 +316,25 @@ def train(
     size = min(count("batch_size", batch_size), len(data))
     constants = chain_constants(step, noise, max_gradient, limits)
     nonnegative("regularisation", regularisation)
+    max_norm = np.inf if max_norm is None else positive("max_norm", max_norm)
     nonnegative("data_noise", data_noise)
     rates = learning_rates(learning_rate, final_learning_rate, n_updates)
-    done, squares = _adam(energy) if memory is None else memory
+    energy(data[:1])  # Keras may have waited for data to make its variables
+    done, squares = memory or (0, _zeros_like(energy.trainable_variables))
     rng = _stream(seed)
     for update, rate in enumerate(rates, start=1):
         x_data = _batch(data, size, data_noise, rng)
         places, x = buffer.draw(size)
         x_model = langevin(energy, x, n_steps=n_steps, seed=rng, **constants)
         buffer.store(places, x_model.numpy())
-        value = _descend(
-            energy,
-            (x_data, x_model),
-            squares,
-            *(
-                tf.constant(c, data.dtype)
-                for c in (
-                    rate,
-                    1 - BETAS[1] ** (done + update),
-                    regularisation,
-                    np.inf if max_norm is None else max_norm,
-                )
-            ),
-        )
+        numbers = {
+            "rate": rate,
+            "seen": 1 - BETAS[1] ** (done + update),
+            "regularisation": regularisation,
+            "max_norm": max_norm,
+        }
+        numbers = _tensors(data.dtype, numbers)
+        value = _descend(energy, x_data, x_model, squares, **numbers)
         _stop_if_not_finite("loss", value, f"in update {update}")
         if callback is not None:
             callback(update, energy, x_data, x_model)
@@ -341,15 +343,10 @@ def train(
     return done + update, squares
 
 
-def _adam(energy):
-    """Return Adam's memory: updates so far, and means of squared slopes."""
-    return 0, [
-        tf.Variable(tf.zeros_like(v)) for v in energy.trainable_variables
-    ]
-
-
 @tf.function(reduce_retracing=True)
-def _descend(energy, phases, squares, rate, seen, regularisation, max_norm):
+def _descend(
+    energy, x_data, x_model, squares, rate, seen, regularisation, max_norm
+):
     """One step of Adam down the gradient of :func:`loss`; its value.
 
     v ← βv + (1−β)g², Θ ← Θ − rate·g/(√(v/(1−βᵗ)) + ε) at the t-th update,
@@ -358,7 +355,7 @@ def _descend(energy, phases, squares, rate, seen, regularisation, max_norm):
     """
     parameters = energy.trainable_variables
     with tf.GradientTape() as tape:
-        value = loss(energy, *phases, regularisation=regularisation)
+        value = loss(energy, x_data, x_model, regularisation=regularisation)
     gradient = tape.gradient(value, parameters)
     # Longer than max_norm: shorten all by one factor, that of PyTorch.
     factor = max_norm / (tf.linalg.global_norm(gradient) + 1e-6)
@@ -406,14 +403,27 @@ def _row_sums(x):
     return tf.reduce_sum(x, range(1, len(x.shape)))
 
 
+def _zeros_like(variables):
+    return [tf.Variable(tf.zeros_like(v)) for v in variables]
+
+
+def _tensors(dtype, numbers):
+    """Tensors of Python's numbers, each of which would make a new graph.
+
+    By tf.constant: tf.cast rounds them to single precision on the way.
+    """
+    return tf.nest.map_structure(lambda c: tf.constant(c, dtype), numbers)
+
+
 def _states(name, energy, x):
-    """States (n, ...) as a tensor of the precision of the parameters."""
-    like = getattr(energy, "trainable_variables", None)
-    x = tf.cast(x, like[0].dtype) if like else tf.convert_to_tensor(x)
+    """States (n, ...) as a tensor, in the precision of a model of Keras."""
+    if isinstance(energy, keras.Model):
+        x = tf.cast(np.asarray(x), energy.compute_dtype)
+    x = tf.convert_to_tensor(x)
     if len(x.shape) == 0 or len(x) == 0 or not x.dtype.is_floating:
         raise ValueError(
             f"{name} must be states (n, ...) of floating point, n >= 1, but "
-            f"has shape {tuple(x.shape)} and {x.dtype!r}"
+            f"has shape {tuple(x.shape)} and {x.dtype.name}"
         )
     if not tf.reduce_all(tf.math.is_finite(x)):
         raise ValueError(f"{name} must be finite, but holds nan or infinity")
