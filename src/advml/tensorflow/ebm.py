@@ -371,11 +371,11 @@ def _descend(
 
 
 def score_matching_loss(energy, x, w, *, scale):
-    """½⟨|σ·s(x + σw) + w|²⟩ with s = −∇E (eq-ebm-score-matching).
+    """½⟨|w − b·∇E(x + b·w)|²⟩ with w ~ N(0, 1) (eq-ebm-score-matching).
 
-    Denoising score matching: its minimum over all s is the exact score of
-    the data convolved with N(0, σ²), where σ is `scale` and w ~ N(0, 1), of
-    the shape of x. No chain, no Z.
+    Denoising score matching: at its minimum over all E, −∇E is the exact
+    score of the data convolved with N(0, b²), where b is `scale`, the blur;
+    w has the shape of x. No chain, no Z.
 
     Source: P. Vincent, Neural Computation 23, 1661 (2011).
     """
