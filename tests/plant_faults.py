@@ -77,6 +77,86 @@ FAULTS = {
         "kinetic = -(dot_laplacian(rbm, x, jastrow) + (drift**2).sum(1)) / 2",
         "kinetic = -(dot_laplacian(rbm, x, jastrow) - (drift**2).sum(1)) / 2",
     ),
+    "MALA proposal ratio": (
+        "src/advml/sampling.py",
+        "< log_p_new - log_p + log_q",
+        "< log_p_new - log_p",
+    ),
+    "SGLD scale of the minibatch": (
+        "src/advml/sampling.py",
+        "gradient = gradient + len(data) / n * likelihood",
+        "gradient = gradient + likelihood",
+    ),
+    "SGLD drawing without replacement": (
+        "src/advml/sampling.py",
+        "chosen[k] = np.where(there, j, drawn)",
+        "chosen[k] = drawn",
+    ),
+    "Slope of an energy in PyTorch": (
+        "src/advml/pytorch/ebm.py",
+        "total = energy(x).sum()",
+        "total = energy(x).mean()",
+    ),
+    "Slope of an energy in TensorFlow": (
+        "src/advml/tensorflow/ebm.py",
+        "total = tf.reduce_sum(energy(x))",
+        "total = tf.reduce_mean(energy(x))",
+    ),
+    "Noise of an energy's chains": (
+        "src/advml/ebm.py",
+        "noise = (2 * step) ** 0.5 if",
+        "noise = step**0.5 if",
+    ),
+    "Loss of an energy in PyTorch": (
+        "src/advml/pytorch/ebm.py",
+        "value = e_data.mean() - e_model.mean()",
+        "value = e_model.mean() - e_data.mean()",
+    ),
+    "Score matching in TensorFlow": (
+        "src/advml/tensorflow/ebm.py",
+        "_row_sums((w - scale * slope) ** 2)",
+        "_row_sums((w - scale**2 * slope) ** 2)",
+    ),
+    "Padding in TensorFlow": (
+        "src/advml/tensorflow/ebm.py",
+        "[[0, 0], width, width, [0, 0]]",
+        '"SAME"',
+    ),
+    "Adam in TensorFlow": (
+        "src/advml/tensorflow/ebm.py",
+        "tf.sqrt(square / seen)",
+        "tf.sqrt(square)",
+    ),
+    "Replay buffer": (
+        "src/advml/ebm.py",
+        "        self.states[places] = x\n",
+        "        self.states[places] = self.states[places]\n",
+    ),
+    "Fréchet distance": (
+        "src/advml/metrics.py",
+        "- 2 * overlap)",
+        "- overlap)",
+    ),
+    "Ising correlations": (
+        "src/advml/ising.py",
+        "(inside[:, None] + inside) / 2",
+        "(inside[:, None] + inside)",
+    ),
+    "Divergence of two Gaussians": (
+        "src/advml/metrics.py",
+        "- 1 - np.log(v / V)",
+        "- 1 - np.log(v / V) / 2",
+    ),
+    "Importance-weighted bound": (
+        "src/advml/likelihood.py",
+        "np.expm1(-t / k * ratio)",
+        "np.expm1(-t * ratio)",
+    ),
+    "Evidence on a grid": (
+        "src/advml/likelihood.py",
+        "    log_joint = log_joint + gaussian_log_density(z)\n",
+        "",
+    ),
     "Wolff cluster": (
         "src/advml/ising.py",
         "return -np.expm1(-2 / positive",

@@ -218,12 +218,18 @@ u_h, u_x = (
 chain_x, _ = gibbs_steps(rbm, rbm.hidden_probability(batch), u_h, u_x)
 gap = rbm.free_energy(chain_x.detach()).mean() - rbm.free_energy(batch).mean()
 gradients = torch.autograd.grad(gap, list(rbm.parameters()))
-flat = torch.nn.utils.parameters_to_vector
-before = flat(rbm.parameters()).detach()
+
+
+def flat(tensors):
+    """All entries in one row."""
+    return torch.cat([t.detach().flatten() for t in tensors])
+
+
+before = flat(rbm.parameters())
 step(rbm, batch, None, u_h, u_x, learning_rate=1.0)  # None: CD
 verify(
     "two explicit phases are the gradient of the free-energy gap",
-    (flat(rbm.parameters()).detach() - before).numpy(),
+    (flat(rbm.parameters()) - before).numpy(),
     equals=flat(gradients).numpy(),
     atol=1e-12,
     source="automatic differentiation",

@@ -78,9 +78,14 @@ def langevin(
 ):
     """Langevin sampling: x ← x + step·∇log p(x) + √(2·step)·w, w ~ N(0, 1).
 
-    The finite step makes a bias: on a standard normal distribution the
-    variance is 1/(1 - step/2). With `adjusted` each step is a proposal of
-    the Metropolis-Hastings rule (MALA), which removes the bias.
+    This is (eq-langevin-update). To sample e^(-E/T) pass -∇E/T; with the
+    step η·T this is the drift -η·∇E with noise √(2·η·T), which is at
+    temperature T (eq-langevin-temperature).
+
+    The finite step makes a bias (eq-langevin-first-order): on a standard
+    normal distribution the variance is 1/(1 - step/2), and from a step of 2
+    on the chain diverges. With `adjusted` each step is a proposal of the
+    Metropolis-Hastings rule (MALA), which removes the bias.
 
     Parameters
     ----------
@@ -135,7 +140,8 @@ def temperature(step, noise):
 def _mala(grad_log_prob, log_prob, x, step, n_steps, rng):
     """Metropolis-adjusted Langevin: accept with min(1, p'q(x|x')/pq(x'|x)).
 
-    The proposal density is q(x'|x) ∝ exp(-|x' - x - η∇log p(x)|²/4η).
+    The proposal density is q(x'|x) ∝ exp(-|x' - x - η∇log p(x)|²/4η)
+    (eq-mala-acceptance).
     """
     log_p, gradient = _log_prob(log_prob, x), _gradient(grad_log_prob, x)
     if np.any(log_p == -np.inf):

@@ -176,7 +176,7 @@ def autograd_epochs(images):
 
 def products(images):
     """Only the five matrix products of each step of the epochs."""
-    weights, change = torch.zeros(2, N_VISIBLE, N_HIDDEN)
+    weights, change = torch.zeros(2, N_HIDDEN, N_VISIBLE).mT  # as in `RBM`
     x, hidden = images[:BATCH], torch.full((BATCH, N_HIDDEN), 0.5)
     for _ in range(EPOCHS * len(images) // BATCH):
         x @ weights

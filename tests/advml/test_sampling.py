@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy import integrate
+from scipy import integrate, stats
 
 from advml.sampling import gibbs_gaussian, langevin, metropolis
 
@@ -149,6 +149,59 @@ def test_adjusted_acceptance_rate_against_quadrature(step):
         log_prob=log_normal,
     )
     assert acceptance == pytest.approx(exact, abs=4.5 * 0.5 / np.sqrt(N))
+
+
+def fisher(shrink, noise, d):
+    """Stationary acceptance on a normal density in d dimensions.
+
+    x' = shrink·x + noise·w; |x'|² - |x|² = μ₊A - |μ₋|B with independent A and
+    B ~ χ²(d), and the rate is twice the probability that this is negative.
+    """
+    trace = shrink**2 + noise**2 - 1
+    root = np.sqrt(trace**2 + 4 * noise**2)
+    return 2 * stats.f.cdf((root - trace) / (root + trace), d, d)
+
+
+@pytest.mark.parametrize(("step", "d"), [(1.2, 1), (0.8, 4), (0.3, 60)])
+def test_acceptance_rates_in_many_dimensions(step, d):
+    start = np.random.default_rng(6).standard_normal((N, d))
+    good = {"log_prob": lambda x: log_normal(x).sum(axis=1), "n_steps": 1}
+    _, mala = langevin(minus, start, step=step, adjusted=True, seed=0, **good)
+    _, walk = metropolis(x0=start, step=step / np.sqrt(d), seed=0, **good)
+    for rate, exact in (
+        (mala, fisher(1 - step, np.sqrt(2 * step), d)),
+        (walk, fisher(1, step / np.sqrt(d), d)),
+    ):
+        assert 0.2 < exact < 0.9
+        error = np.sqrt(exact * (1 - exact) / N)
+        assert rate == pytest.approx(exact, abs=4.5 * error)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
+def test_langevin_on_a_double_well_against_its_own_kernel(temperature):
+    """The fixed point of the chain as a matrix holds its bias as well."""
+    eta, x = 0.02, np.linspace(-4, 4, 401)
+
+    def score(x):
+        return -(4 * x * (x**2 - 1) - 0.2) / temperature
+
+    def kernel(start):
+        step = eta * temperature
+        distance = x - (start + step * score(start))[:, None]
+        scale = np.sqrt(2 * step)
+        return stats.norm.pdf(distance, scale=scale) * (x[1] - x[0])
+
+    expected = (kernel(np.zeros(1)) @ np.linalg.matrix_power(kernel(x), 199))[
+        0
+    ]
+    found = langevin(
+        score, np.zeros(N // 4), step=eta * temperature, n_steps=200, seed=2
+    )
+    for f in (lambda x: x, lambda x: x**2, lambda x: 1 / (1 + x**2)):
+        mean = expected @ f(x)
+        spread = np.sqrt(expected @ f(x) ** 2 - mean**2)
+        error = spread / np.sqrt(found.size)
+        assert f(found).mean() == pytest.approx(mean, abs=4.5 * error)
 
 
 @pytest.mark.filterwarnings("error")

@@ -444,10 +444,10 @@ def _batches(data, size, number):
         order = tf.random.experimental.stateless_shuffle(
             tf.range(len(data)), seed=seed
         )
-        return tf.data.Dataset.from_tensor_slices(order).batch(size)
+        starts = tf.data.Dataset.range(0, len(data), size)
+        return starts.map(lambda k: tf.gather(data, order[k : k + size]))
 
-    rows = tf.data.Dataset.counter().flat_map(epoch)
-    return rows.map(lambda batch: tf.gather(data, batch)).prefetch(1)
+    return tf.data.Dataset.counter().flat_map(epoch).prefetch(1)
 
 
 def _after_each_epoch(rbm, callback):

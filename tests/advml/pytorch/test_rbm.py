@@ -6,6 +6,7 @@ import torch
 from scipy.special import expit
 
 from advml import rbm as numpy_rbm
+from advml.pytorch import rbm as module
 from advml.pytorch.rbm import RBM, gibbs_steps, step, train, zero_velocity
 from advml.rbm import Gradient, all_states
 
@@ -234,6 +235,64 @@ def test_every_chain_has_its_own_random_numbers():
     assert len(torch.unique(x, dim=0)) == 16
 
 
+def torch_generator(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+GENERATORS = pytest.mark.parametrize(
+    "make", [np.random.default_rng, torch_generator]
+)
+
+
+@GENERATORS
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_uniform_numbers_are_uniform_and_all_different(make, dtype):
+    """Both sources: NumPy's serves the CPU, PyTorch's another device."""
+    generator, rbm = make(3), RBM(40, 30, dtype=dtype, device="cpu")
+    u = [*module._uniforms(rbm, 2, 50, generator)]
+    u += module._uniforms(rbm, 2, 50, generator)
+    again = module._uniforms(rbm, 2, 50, make(3))
+    assert all(map(torch.equal, u, again))  # of the generator alone
+    assert [v.shape for v in u] == 2 * [(2, 50, 30), (2, 50, 40)]
+    assert {v.dtype for v in u} == {dtype}
+    values = np.concatenate([v.numpy().ravel() for v in u])
+    # Of 14 000 numbers with 24 bits, six pairs are equal by chance.
+    allowed = 25 if dtype == torch.float32 else 0
+    assert len(values) - allowed <= len(np.unique(values)) <= 14_000
+    assert np.all((values >= 0) & (values < 1))
+    counts, _ = np.histogram(values, bins=20, range=(0, 1))
+    assert np.sum((counts - 700) ** 2 / 700) < 62  # 19 dof: p = 2e-6
+
+
+@GENERATORS
+def test_orders_are_permutations_without_preference(make):
+    generator = make(1)
+    orders = [module._permutation(4, generator).numpy() for _ in range(2400)]
+    assert torch.equal(*(module._permutation(64, make(2)) for _ in range(2)))
+    ranks, counts = np.unique(orders, axis=0, return_counts=True)
+    assert len(ranks) == 24
+    assert np.all(np.sort(ranks, axis=1) == np.arange(4))
+    assert np.sum((counts - 100) ** 2 / 100) < 68  # 23 dof: p = 2e-6
+
+
+@GENERATORS
+def test_every_kind_of_seed_repeats_and_moves_on(make):
+    rbm = RBM.from_numpy(random_rbm(20, 5), device="cpu")
+    x, generator = rbm.sample(8, 3, seed=make(1)), make(1)
+    assert torch.equal(x, rbm.sample(8, 3, seed=generator))
+    assert not torch.equal(x, rbm.sample(8, 3, seed=generator))
+    assert not torch.equal(x, rbm.sample(8, 3, seed=make(2)))
+
+
+def test_columns_of_the_weights_stay_together_in_memory():
+    rbm = RBM(6, 4, device="cpu")
+    copy = RBM.from_numpy(rbm.to_numpy(), device="cpu")
+    velocity = zero_velocity(rbm)
+    for weights in (rbm.weight_matrix, copy.weight_matrix, velocity.weights):
+        assert weights.shape == (6, 4)
+        assert weights.T.is_contiguous()
+
+
 def test_samples_follow_the_exact_distribution():
     exact = random_rbm(4, 3, scale=0.8)
     rbm = RBM.from_numpy(exact, device="cpu")
@@ -246,11 +305,15 @@ def test_samples_follow_the_exact_distribution():
     assert chi_square < 50  # 15 degrees of freedom: p = 1e-5
 
 
+@GENERATORS
 @pytest.mark.parametrize(
     "options", [{"method": "pcd"}, {"method": "cd", "n_gibbs_steps": 10}]
 )
-def test_training_comes_close_to_the_entropy_of_a_ring_of_spins(options):
+def test_training_comes_close_to_the_entropy_of_a_ring_of_spins(
+    options, make, monkeypatch
+):
     """The best mean log p(x) is minus the entropy of the data."""
+    monkeypatch.setattr(module, "_generator", lambda seed, device: make(seed))
     spins = 2 * all_states(4) - 1
     bonds = (spins * np.roll(spins, 1, axis=1)).sum(1)
     counts = np.rint(400 * np.exp(bonds / 2) / np.exp(bonds / 2).sum())
@@ -292,7 +355,6 @@ def test_training_is_reproducible_and_leaves_global_state_alone():
 def test_shuffling_visits_every_row_once_per_epoch(monkeypatch):
     data = (np.arange(10)[:, None] >> np.arange(4)) & 1
     seen = []
-    from advml.pytorch import rbm as module
 
     def record(rbm, x, chains, *u, **options):
         seen.append(x.numpy() @ [1, 2, 4, 8])
@@ -309,8 +371,6 @@ def test_shuffling_visits_every_row_once_per_epoch(monkeypatch):
 
 
 def test_the_learning_rate_falls_on_a_straight_line(monkeypatch):
-    from advml.pytorch import rbm as module
-
     rates = []
 
     def record(rbm, x, chains, *u, learning_rate, **options):
@@ -330,8 +390,6 @@ def test_the_learning_rate_falls_on_a_straight_line(monkeypatch):
 
 
 def test_momentum_is_remembered_from_step_to_step(monkeypatch):
-    from advml.pytorch import rbm as module
-
     drifts = []
 
     def record(rbm, x, chains, *u, momentum, velocity, **options):
