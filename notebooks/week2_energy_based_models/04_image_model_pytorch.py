@@ -342,7 +342,7 @@ show_source(ebm.train)
 #   regularisation: the trap and the noise bound the energy.
 #
 # *Protocol.* Widths, rates and numbers of updates were found by trial, and we looked at statistics of the test images while
-# trying. So held-out numbers favour our energy slightly; the Gaussian had nothing to tune. A lead of ten standard errors does
+# trying. So held-out numbers favour our energy slightly; the Gaussian had nothing to tune. A lead of many standard errors does
 # not come from a few dozen trials.
 #
 # On the way, we note the gap $\langle E\rangle_\text{data} - \langle E\rangle_\text{chains}$, the lead of test over training
@@ -696,8 +696,8 @@ if on_digits:
     )
 
 # %% [markdown]
-# From noise to the samples the Fréchet distance falls by a large factor. But the Gaussian fit is as good as real images by this
-# score, and our samples are better or worse from seed to seed. $D^2$ sees only means and covariances again, if of other features:
+# From noise to the samples the Fréchet distance falls by a large factor. But the Gaussian fit is nearly as good as real images by
+# this score, and our samples are better or worse from seed to seed. $D^2$ sees only means and covariances again, if of other features:
 # a Gaussian in pixels does well, and our samples pay for digits that appear too often. Do not rank models by it. What the
 # Gaussian cannot do is make *single* images that are right: its samples lie in the gaps between the digits, far from any
 # training image, and the classifier is unsure. Copies of training images, on the other hand, would have a kernel energy of
