@@ -19,18 +19,15 @@
 # lecture trains
 # one at temperature one, so that the energy is $-\log p$ up to a constant, and then finds the constant: the model is compared
 # in *nats* with two
-# densities that we know exactly. The usual recipe then runs on the same data. It makes better-looking digits, from an energy
-# that is almost flat. Both facts are worth understanding.
+# densities that we know exactly. The usual recipe, scaled down, then runs on the same images. It makes better-looking digits,
+# from an energy that is almost flat. Both facts are worth understanding.
 #
 # :::{admonition} Plan
 # :class: tip
-# **You will** find the exact energy of a smoothed set of images, build a thermometer that is exact at any step, train a
-# convolutional
-# energy with a replay buffer, measure its $\log Z$ from both sides, watch digits form out of noise, look for outliers with it
-# (and see
-# simpler models do as well), run the recipe of the literature, and break the sampler in two ways.
-# **You need** {doc}`01_langevin_sampling` and {doc}`03_energy_based_models_in_two_dimensions`. **Time** an hour to read; a
-# minute of CPU.
+# **You will** find the exact energy of a smoothed set of images, train a convolutional energy with a replay buffer, measure its
+# $\log Z$ from both sides, watch digits form out of noise, look for outliers with it (and see simpler models do as well), run
+# the recipe of the literature, and break a training that works.
+# **You need** {lecture}`2.1` and {lecture}`2.3`. **Reading time** an hour; a minute of CPU.
 # :::
 
 # %%
@@ -41,6 +38,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from scipy.special import logsumexp
+from scipy.stats import multivariate_normal, norm
 from sklearn.metrics import roc_auc_score
 from sklearn.neural_network import MLPClassifier
 
@@ -50,7 +48,6 @@ from advml.display import show_source, show_table
 from advml.metrics import frechet_distance
 from advml.plotting import image_grid
 from advml.pytorch import ebm
-from advml.sampling import temperature
 
 plt.style.use("advml.course")
 
@@ -93,7 +90,9 @@ classifier_epochs = 60
 # \end{aligned}
 # $$ (eq-image-exact)
 #
-# with $d$ pixels. A parabola of width $\sigma$, and a function $f$ whose slope is bounded: it is $-1/\sigma^2$ times an average
+# with $d$ pixels. (Throughout, $\mathbf y$ is clean, and $\mathbf x$ blurred. Densities are judged on `x_test`; only the recipe
+# of the literature gets clean images.)
+# A parabola of width $\sigma$, and a function $f$ whose slope is bounded: it is $-1/\sigma^2$ times an average
 # of images,
 # because differentiating the logarithm gives
 #
@@ -192,6 +191,27 @@ def gaussian_samples(n, rng):
 
 
 # %% [markdown]
+# What follows depends on both constants. SciPy computes the densities in its own way.
+
+# %%
+fit = multivariate_normal(mean, covariance)
+x = x_test[:3]
+single = norm(y_train, sigma).logpdf(x[:, None]).sum((2, 3))
+verify(
+    "both energies are -log p, with their constants",
+    [
+        array(e(tensor(x, torch.float64)))
+        for e in (gaussian_energy, kernel_energy)
+    ],
+    equals=[
+        -fit.logpdf(x.reshape(-1, d)),
+        np.log(len(y_train)) - logsumexp(single, axis=1),
+    ],
+    atol=1e-8,
+    source="scipy.stats: a multivariate normal, and a sum over images",
+)
+
+# %% [markdown]
 # Every density is judged on the same blurred images, as many of the training part as of the test part.
 
 
@@ -220,14 +240,14 @@ show_table(["log p (nats per image)", "train", "test"], rows)
 # The kernel density is perfect for the images that it has memorised, and worse than a plain Gaussian for others: overfitting, in
 # nats. **The Gaussian's test entry is the number to beat.** (Noise of $\sigma = 0.3$ alone costs
 # $\tfrac d2(1 + \log 2\pi\sigma^2) = 13.8$ nats for $d = 64$;
-# no density can have a higher mean $\log p$ than $-13.8$.)
+# no density can have a higher mean $\log p$ than $-13.8$, but by the chance of a finite sample.)
 
 # %%
 if on_digits:
     ceiling = -d / 2 * (1 + np.log(2 * np.pi * sigma**2))
     verify(
         "no entry for held-out images exceeds the bound that noise sets",
-        [both[1].mean() for both in log_p.values()],
+        [v.mean() - 5 * v.std() / np.sqrt(n_test) for _, v in log_p.values()],
         at_most=ceiling,
         source="entropy of the noise",
     )
@@ -235,67 +255,59 @@ if on_digits:
 # %% [markdown]
 # ## A thermometer
 #
-# The first question to a sampler is its temperature. A Langevin step
-# $\mathbf x' = \mathbf x - \eta\nabla E + \sqrt{2\eta T}\,\mathbf w$ changes the squared length by
+# The first question to a sampler is its temperature. For $n$ Langevin steps
+# $\mathbf x' = \mathbf x - \eta\nabla E + \sqrt{2\eta T}\,\mathbf w$, the squared length gives, as in {lecture}`2.3`,
 #
 # $$
-# |\mathbf x'|^2 - |\mathbf x|^2 = -2\eta\,\mathbf x\cdot\nabla E + \eta^2 |\nabla E|^2 + 2\eta T |\mathbf w|^2
-# + 2\sqrt{2\eta T}\;\mathbf w\cdot(\mathbf x - \eta\nabla E).
-# $$
-#
-# In a stationary state the left side is zero on average, and so is the last term, since $\mathbf w$ does not know $\mathbf x$.
-# What remains is
-#
-# $$
-# T = \frac{\langle \mathbf x\cdot\nabla E\rangle}{d} - \frac{\eta\,\langle|\nabla E|^2\rangle}{2d} .
+# T = \frac{\langle \mathbf x\cdot\nabla E\rangle}{d} - \frac{\eta\,\langle|\nabla E|^2\rangle}{2d}
+# + \frac{\langle |\mathbf x_n|^2\rangle - \langle|\mathbf x_0|^2\rangle}{2\eta d\, n} ,
 # $$ (eq-image-thermometer)
 #
-# The first term is the virial theorem of {doc}`03_energy_based_models_in_two_dimensions`. The second corrects it for the finite
-# step, *exactly*, whatever the
-# energy. It reads the temperature of the chain that you run, not of the one that you wished to run, and only if the chain has
-# settled.
-# Before we trust it we test it where all is known: on the exact energy, with noise for $T = 1$ and $T = \tfrac12$.
+# with averages over all $n$ states from which a step was made. The last term is zero in a stationary state; with it, the
+# balance is exact also for chains that still drift, at any step, in any
+# energy. It reads the temperature of the chain that you run, not of the one that you wished to run.
+# We test it where all is known: on the exact energy, with noise for $T = 1$ and $T = \tfrac12$. All chains start at blurred
+# images; the colder ones are far from equilibrium then, and have only twenty steps.
 
 
 # %%
 def thermometer(energy, x, step):
-    """x·∇E/d - η|∇E|²/2d of each state (eq-image-thermometer)."""
-    slope = array(ebm.input_gradient(energy, tensor(x)))
-    virial, square = (
-        (slope * other).reshape(len(x), -1).mean(1) for other in (x, slope)
-    )
-    return virial - step * square / 2
+    """First two terms of eq-image-thermometer, for each state."""
+    x = tensor(x)
+    slope = array(ebm.input_gradient(energy, x))
+    terms = slope * array(x) - step / 2 * slope**2
+    return terms.reshape(len(terms), -1).mean(1)
 
 
-def readings(energy, x, step, noise, n_readings, pause):
-    """Mean temperature of each chain over many readings."""
+def readings(energy, x, step, noise, n_steps):
+    """Temperature of each chain (eq-image-thermometer)."""
     generator = torch.Generator(device).manual_seed(seed)
     options = {"step": step, "noise": noise, "seed": generator}
-    found = []
-    for _ in range(n_readings):
-        x = ebm.langevin(energy, tensor(x), n_steps=pause, **options)
-        found.append(thermometer(energy, array(x), step))
-    return np.mean(found[n_readings // 4 :], axis=0)
+    x, total = tensor(x), 0.0
+    start = array(x)
+    for _ in range(n_steps):
+        total = total + thermometer(energy, x, step)
+        x = ebm.langevin(energy, x, n_steps=1, **options)
+    drift = (array(x) ** 2 - start**2).reshape(len(x), -1).mean(1)
+    return (total + drift / (2 * step)) / n_steps
 
 
 # %% [markdown]
-# The chains start at blurred images, which are exact samples at temperature one; for the colder ones the first quarter of the
-# readings is left out.
+# Chains are independent, so their scatter gives the standard error.
 
 # %%
-measured, error = [], []
-for T in (1.0, 0.5):
-    t = readings(
-        kernel_energy, x_train[:128], step, (2 * step * T) ** 0.5, 24, 10
-    )
-    measured.append(t.mean())
-    error.append(t.std() / np.sqrt(len(t)))
+t = np.array(
+    [
+        readings(kernel_energy, x_train[:800], step, (2 * step * T) ** 0.5, 20)
+        for T in (1.0, 0.5)
+    ]
+)
 verify(
     "the thermometer reads the temperature of chains in the exact energy",
-    measured,
+    t.mean(1),
     equals=[1.0, 0.5],
-    atol=5 * np.array(error),
-    source="exact balance of a stationary Langevin chain",
+    atol=5 * t.std(1) / np.sqrt(t.shape[1]),
+    source="exact balance of Langevin steps",
 )
 
 # %% [markdown]
@@ -310,9 +322,9 @@ verify(
 show_source(ebm.ConvolutionalEnergy.forward, ebm.input_gradient)
 
 # %% [markdown]
-# Training is that of {doc}`03_energy_based_models_in_two_dimensions`: the mean slope in the parameters over the data minus that
-# over chains.
-# Both phases hold equally many images, drawn in new random order, and the data get new noise in every batch.
+# Training is that of {lecture}`2.3`: the mean slope in the parameters over the data minus that over chains. Both phases hold
+# equally many images and are averaged separately. (Code that marks "sample or image" by a mask made once, for full batches,
+# counts real images as samples in the last, smaller one.) The data get new noise in every batch.
 
 # %%
 show_source(ebm.train)
@@ -321,20 +333,24 @@ show_source(ebm.train)
 # The choices, each with its reason:
 #
 # - **Step** $\eta = 0.2\,\sigma^2$. The stiffest directions have curvature $1/\sigma^2$; there the chain's variance is
-#   $1/(1-\eta/2\sigma^2) = 1.11$ times
-#   too large ({doc}`01_langevin_sampling`). Since training uses the same chain, the network learns a curvature 13 % too large
-#   in compensation ({ref}`ex-image-thermometer`).
+#   $1/(1-\eta/2\sigma^2) = 1.11$ times too large ({lecture}`2.1`). Training uses the same chain; its fixed point would be a
+#   curvature 13 % too large, in compensation. Our training stops long before ({ref}`ex-image-thermometer`). So the *pictures*
+#   below come from chains that are slightly too wide; $\log p$ is that of $e^{-E}$ itself.
 # - **Noise** $\sqrt{2\eta}$, temperature one. No clipping of slopes, and none of pixels.
 # - **Buffer** of 512 chains, without fresh starts: each makes four steps every fourth update, for the whole training.
 # - **Rate** falling to $10^{-4}$, then, in a second call, slowly to zero. We will see what a large rate does. No energy
 #   regularisation: the trap and the noise bound the energy.
+#
+# *Protocol.* Widths, rates and numbers of updates were found by trial, and we looked at statistics of the test images while
+# trying. So held-out numbers favour our energy slightly; the Gaussian had nothing to tune. A lead of many standard errors does
+# not come from a few dozen trials.
 #
 # On the way, we note the gap $\langle E\rangle_\text{data} - \langle E\rangle_\text{chains}$, the lead of test over training
 # images, and the temperature.
 
 # %%
 energy = ebm.ConvolutionalEnergy(
-    side, channels, sizes, radius=sigma, seed=seed, device=device
+    side, channels, sizes, radius=sigma, seed=[seed, 10], device=device
 )
 
 
@@ -342,7 +358,9 @@ def fresh(n, rng):
     return np.float32(rng.uniform(-1, 1, (n, side, side)))
 
 
-buffer = ebm.ReplayBuffer(fresh, size=n_chains, fresh_fraction=0, seed=seed)
+buffer = ebm.ReplayBuffer(
+    fresh, size=n_chains, fresh_fraction=0, seed=[seed, 11]
+)
 
 # %% [markdown]
 # And the notes that we take:
@@ -377,13 +395,13 @@ options = {
 for i, (first, last, n) in enumerate(
     [(2e-3, 1e-4, n_fast), (1e-4, 0.0, n_slow)]
 ):
-    ebm.train(
+    _ = ebm.train(
         energy,
         y_train,
         n_updates=n,
         learning_rate=first,
         final_learning_rate=last,
-        seed=seed + i,
+        seed=[seed, 12 + i],
         callback=every(10, note),
         **options,
     )
@@ -410,25 +428,24 @@ for ax in axes:
 plt.show()
 
 # %% [markdown]
-# The gap is a difference of two averages that the training pulls together: it says that chains and data have equal mean energy,
-# not
-# that the model is good. The thermometer deviates while the chains run after a moving energy, and comes to rest at one. No
-# memory of the training
-# images shows.
+# The gap is a difference of two averages that the training pulls together: near zero it says that chains and data have nearly
+# equal mean energy, not that the model is good. (What remains, a nat or two, differs from seed to seed. Notes are taken *after*
+# the update, which has just raised the energy of these very chains; and the trap is no parameter, so nothing makes *its* mean
+# equal.) The thermometer (without the last term) deviates while the chains run after a moving energy, and comes to rest at one.
+# No memory of the training images shows.
 #
 # ## How good is it? Log Z of a network
 #
 # Because the temperature is one, $p = e^{-E}/Z$, and a likelihood needs only $Z$. Annealed importance sampling
-# ({doc}`../week1_boltzmann_machines/03_rbm_pytorch`) leads from the Gaussian fit, with $Z_0 = 1$, to our energy, and back:
+# ({lecture}`1.3`) leads from the Gaussian fit, with $Z_0 = 1$, to our energy, and back:
 #
 # $$
 # E_\beta = (1-\beta)\,E_\text{Gauss} + \beta\,E, \qquad
 # \log w = -\sum_k (\beta_{k+1} - \beta_k)\,\bigl[E - E_\text{Gauss}\bigr](\mathbf x_k),
 # $$ (eq-image-anneal)
 #
-# with one Metropolis-adjusted step (MALA, {doc}`01_langevin_sampling`) at each new $\beta$. The exact acceptance rule matters
-# here: an unadjusted step
-# would leave a slightly different density invariant, and the estimate would be off.
+# with one Metropolis-adjusted step (MALA, {lecture}`2.1`) at each new $\beta$. (Unadjusted steps leave a slightly different
+# density invariant; here that would put the result off by about 0.3 nats.)
 
 
 # %%
@@ -463,18 +480,13 @@ def anneal(energy, x, betas, seed):
 
 
 # %% [markdown]
-# Chains from the Gaussian give $\log Z$ from below. Chains of the buffer, after fifty more adjusted steps in the final energy,
-# give it from above.
+# Chains from the Gaussian give $\log Z$ from below, on average. Chains of the model, annealed back, give it from above, if they
+# start in equilibrium.
 
 # %%
 n_ais = 128
-base = gaussian_samples(n_ais, np.random.default_rng([seed, 2]))
 betas = np.linspace(0, 1, n_temperatures + 1)
-_, up, _ = anneal(energy, base, betas, seed)
-settled, _, acceptance = anneal(
-    energy, buffer.states[:n_ais], np.ones(51), seed + 1
-)
-_, down, _ = anneal(energy, settled, betas[::-1], seed + 2)
+base = gaussian_samples(n_ais, np.random.default_rng([seed, 2]))
 
 
 def log_mean(log_w):
@@ -484,33 +496,67 @@ def log_mean(log_w):
     return logsumexp(log_w) - np.log(len(log_w)), error
 
 
+def log_z_both(energy, samples):
+    """log Z from below and from above, and their standard errors."""
+    _, up, _ = anneal(energy, base, betas, seed)
+    _, down, _ = anneal(energy, samples, betas[::-1], seed + 1)
+    (low, low_error), (high, high_error) = log_mean(up), log_mean(down)
+    return np.array([low, -high]), np.array([low_error, high_error])
+
+
 # %% [markdown]
-# The model's constant, the table with the new row, and how well the two directions agree:
+# First a case with a known answer: the kernel density has $\log Z = 0$, and blurred training images are exact samples of it.
 
 # %%
-low, low_error = log_mean(up)
-high, high_error = -log_mean(down)[0], log_mean(down)[1]
+value, error = log_z_both(kernel_energy, x_some[:n_ais])
+if on_digits:
+    verify(
+        "annealing finds log Z = 0 of the kernel density, from both sides",
+        value,
+        equals=0,
+        atol=5 * error,
+        source="the kernel density is normalised",
+    )
+
+# %% [markdown]
+# Then the network. The chains of the buffer get fifty adjusted steps in the final energy. That settles the noise; whether the
+# buffer has the right weights of the digits is another question, to which we return.
+
+# %%
+settled, _, acceptance = anneal(
+    energy, buffer.states[:n_ais], np.ones(51), seed + 2
+)
+if on_digits:
+    verify(
+        "fraction of adjusted steps that are accepted",
+        acceptance,
+        at_least=0.5,
+        source="Metropolis rule; the step is small against σ²",
+    )
+(low, high), error = log_z_both(energy, settled)
 log_z = (low + high) / 2
-width = abs(high - low) / 2 + np.hypot(low_error, high_error)
+width = abs(high - low) / 2 + np.hypot(*error)
 log_p["our energy"] = [-energies(energy, x) - log_z for x in (x_some, x_test)]
 rows = [[name, *(v.mean() for v in both)] for name, both in log_p.items()]
 show_table(["log p (nats per image)", "train", "test"], rows)
 show_table(
-    ["log Z from below", "from above", "MALA acceptance"],
+    ["mean E (test)", "log Z from below", "from above"],
     [
         [
-            f"‹{low:.2f} ± {low_error:.2f}›",
-            f"‹{high:.2f} ± {high_error:.2f}›",
-            acceptance,
+            energies(energy, x_test).mean(),
+            f"‹{low:.2f} ± {error[0]:.2f}›",
+            f"‹{high:.2f} ± {error[1]:.2f}›",
         ]
     ],
 )
 
 # %% [markdown]
+# The second table says how $\log p = -E - \log Z$ comes about.
 # A convolutional energy that was trained for seconds beats the Gaussian in likelihood of images it has never seen, and the
 # kernel density by more. We
 # compare image by image, since the same images are hard for all models, and let the disagreement of the two estimates of
-# $\log Z$ count as an error. The gain on training images, in which $\log Z$ drops out, tells whether the model remembers them.
+# $\log Z$ count as an error. Does the model remember its training images? In the difference of its gains on training and on
+# test images $\log Z$ drops out. (The Gaussian remembers a little, too: it is memory in excess of that.)
 
 # %%
 gain = log_p["our energy"][1] - log_p["Gaussian fit"][1]
@@ -531,7 +577,7 @@ if on_digits:
         source="annealed importance sampling from both sides",
     )
     verify(
-        "and the gain is no larger for training images, but by chance",
+        "the gain is no larger for training images, up to 5 standard errors",
         memory,
         at_most=5 * memory_error,
         source="spread of energies over images",
@@ -650,11 +696,13 @@ if on_digits:
     )
 
 # %% [markdown]
-# From noise to the samples the Fréchet distance falls by a large factor. Against the Gaussian fit it is no clear case: the
-# Fréchet distance sees only means and covariances again, if
-# of other features, and it also notices that some digits appear too often. What the Gaussian cannot do is make *single* images
-# that are right: its samples lie in the gaps
-# between the digits, far from any training image, and the classifier is unsure.
+# From noise to the samples the Fréchet distance falls by a large factor. But the Gaussian fit is nearly as good as real images by
+# this score, and our samples are better or worse from seed to seed. $D^2$ sees only means and covariances again, if of other features:
+# a Gaussian in pixels does well, and our samples pay for digits that appear too often. Do not rank models by it. What the
+# Gaussian cannot do is make *single* images that are right: its samples lie in the gaps between the digits, far from any
+# training image, and the classifier is unsure. Copies of training images, on the other hand, would have a kernel energy of
+# $\log N + \tfrac d2(1 + \log 2\pi\sigma^2)$, up to $\sqrt{d/2}$, the scatter of the noise. We count samples below that
+# value plus three of these.
 
 # %%
 samples, gauss = table["1000 steps"], table["Gaussian fit"]
@@ -665,6 +713,25 @@ if on_digits:
         at_most=0.2,
         source="classifier features of test images",
     )
+    verify(
+        "by D² a Gaussian is about as good as real images",
+        gauss[0],
+        at_most=3 * table["training images, new noise"][0],
+        source="classifier features of training images",
+    )
+    sure = table["training images, new noise"][1]
+    verify(
+        "but the classifier is sure of fewer of its images",
+        sure - gauss[1],
+        at_least=5 * np.sqrt((sure * (1 - sure) + 0.25) / n_samples),
+        source="binomial errors of two fractions",
+    )
+
+# %% [markdown]
+# And for single images:
+
+# %%
+if on_digits:
     error = np.hypot(samples[2].std(), gauss[2].std()) / n_samples**0.5
     verify(
         "kernel energy: samples lie closer to the images than a Gaussian's",
@@ -672,24 +739,25 @@ if on_digits:
         at_least=5 * error,
         source="exact energy of the blurred training images",
     )
+    copies = np.log(len(y_train)) - ceiling + 3 * np.sqrt(d / 2)
     verify(
-        "samples are not copies: their kernel energy exceeds that of images",
-        samples[2].mean() - table["training images, new noise"][2].mean(),
-        at_least=10,
-        source="exact energy of the blurred training images",
+        "samples as near to a training image as a copy: no more than of test",
+        np.mean(samples[2] < copies),
+        at_most=np.mean(table["test images"][2] < copies),
+        source="kernel energy of held-out images",
     )
 
 # %% [markdown]
-# And the temperature? Ours, after a thousand steps in a frozen energy, with its standard error over chains:
+# And the temperature? Ours, in the frozen energy, within five standard errors over chains:
 
 # %%
-t = readings(energy, path[-1], step, (2 * step) ** 0.5, 16, 5)
+t = readings(energy, path[-1], step, (2 * step) ** 0.5, 120)
 verify(
     "chains in the trained energy are at temperature one",
     t.mean(),
     equals=1,
-    atol=5 * t.std() / np.sqrt(len(t)) + 0.01,
-    source="exact balance of a stationary Langevin chain",
+    atol=5 * t.std() / np.sqrt(len(t)),
+    source="exact balance of Langevin steps",
 )
 
 # %% [markdown]
@@ -746,7 +814,6 @@ outliers = {
     "permuted pixels": flat[:, order].reshape(y_test.shape),
     "black and white swapped": -y_test,
     "Ising configurations": ising_outliers(rng),
-    "turned by 90°": np.rot90(y_test, axes=(1, 2)),
     "left and right swapped": y_test[:, :, ::-1],
     "top and bottom swapped": y_test[:, ::-1],
     "empty images": -np.ones_like(y_test),
@@ -779,9 +846,9 @@ show_table(["outliers (AUROC)", *judges], rows)
 # %% [markdown]
 # Read the table from top to bottom.
 #
-# - Noise, permuted, inverted and turned images, empty ones, Ising snapshots: solved by everyone, the covariance matrix
-#   included. Numbers
-#   like 0.999 against such outliers are often printed as an achievement of a deep model. They are not.
+# - Noise, permuted and inverted images, Ising snapshots: solved by everyone, the covariance matrix included. Numbers like 0.999
+#   against such outliers are often printed as an achievement of a deep model. They are not. Empty images the covariance matrix
+#   rejects at least as well as our network.
 # - Mirror images are hard for all. The best judge is the kernel density, which remembers every training image, *although it has
 #   the worst likelihood* of
 #   held-out images. AUROC and likelihood are different questions.
@@ -793,8 +860,8 @@ show_table(["outliers (AUROC)", *judges], rows)
 #   fooled many likelihoods {cite}`nalisnick2019`; ask for energies that are unusual in either direction.
 # - Our own samples should give ½. The distance from it measures what the training left undone.
 #
-# The easy areas come with standard errors of 0.002 at most, for Ising configurations, so bounds of 0.98 for these and 0.99 for
-# the others are safe for any draw of outliers.
+# We check that each of the crude outliers is easier than mirrored images by more than five standard errors. The errors describe
+# the draw of images; trainings scatter as well. For the Gaussian fit nothing is trained, and 0.99 is safe.
 
 # %%
 if on_digits:
@@ -804,18 +871,28 @@ if on_digits:
         "black and white swapped",
         "Ising configurations",
     ]
+    mirrored = ["left and right swapped", "top and bottom swapped"]
+    low = min(areas[name][0] for name in easy)
+    top = max(areas[name][0] for name in mirrored)
     verify(
-        "AUROC of the energy against noise and structured outliers",
-        [areas[name][0] for name in easy],
-        at_least=[0.99, 0.99, 0.99, 0.98],
+        "AUROC: worst of the crude outliers above best of the mirrored",
+        low - top,
+        at_least=5
+        * np.hypot(*auroc_error(np.array([low, top]), n_test, n_test)),
         source="labels; scikit-learn's roc_auc_score",
     )
     verify(
-        "and so has the Gaussian fit: these outliers are easy",
+        "AUROC of the Gaussian fit: the crude outliers are easy",
         [areas[name][1] for name in easy],
         at_least=0.99,
         source="labels; scikit-learn's roc_auc_score",
     )
+
+# %% [markdown]
+# Beyond second moments:
+
+# %%
+if on_digits:
     a, a_gauss, _ = areas["samples of the Gaussian fit"]
     error = np.hypot(*auroc_error(np.array([a, a_gauss]), n_test, n_test))
     verify(
@@ -854,11 +931,12 @@ plt.show()
 # %% [markdown]
 # ## The recipe of the literature
 #
-# Now what most code does {cite}`du2019,foster2023`. Step 10, noise 0.005, slopes clipped to $\pm0.03$, pixels clamped to
-# $[-1, 1]$, a penalty $\alpha = 0.1$ on squared
-# energies, hardly any noise on the data, 5 % fresh chains, no trap. (We use half the steps of the published 60 and a smaller
-# buffer, for time; a larger learning rate makes up for
-# fewer updates.) Its nominal temperature is $0.005^2/20$.
+# Now what most code does: step 10, noise 0.005, slopes clipped to $\pm0.03$, pixels clamped to $[-1, 1]$, a penalty
+# $\alpha = 0.1$ on squared energies, hardly any noise on the data, 5 % fresh chains, no trap. Its nominal temperature is
+# $0.005^2/20 = 1.25\cdot10^{-6}$ ({lecture}`2.1`). This is the recipe of {cite}`foster2023`, after {cite}`lippe2024`, with the
+# $\beta_1 = 0$ of Adam from {cite}`du2019`, scaled down: $8\times8$ pixels, two convolutions instead of four, half the steps,
+# half the batch, an eighth of the buffer, ten times the rate, and 100 updates instead of 28 000; at that rate we also limit the
+# gradient in the parameters. What follows is measured on this version.
 
 # %%
 recipe = {
@@ -867,23 +945,11 @@ recipe = {
     "max_gradient": 0.03,
     "limits": (-1, 1),
 }
-nominal = temperature(recipe["step"], recipe["noise"])
-verify(
-    "nominal temperature of the recipe",
-    nominal,
-    equals=1.25e-6,
-    rtol=1e-9,
-    source="noise² / (2 step)",
-)
-# %% [markdown]
-# The network is the same, but for the trap.
-
-# %%
 popular = ebm.ConvolutionalEnergy(
-    side, channels, sizes, seed=seed, device=device
+    side, channels, sizes, seed=[seed, 20], device=device
 )
-kept = ebm.ReplayBuffer(fresh, size=1024, fresh_fraction=0.05, seed=seed)
-ebm.train(
+kept = ebm.ReplayBuffer(fresh, size=1024, fresh_fraction=0.05, seed=[seed, 21])
+_ = ebm.train(
     popular,
     y_train,
     buffer=kept,
@@ -894,7 +960,7 @@ ebm.train(
     regularisation=0.1,
     max_norm=0.1,
     data_noise=0.005,
-    seed=seed,
+    seed=[seed, 22],
     **recipe,
 )
 
@@ -914,7 +980,7 @@ for n in (recipe_steps, 9 * recipe_steps):
 # %% [markdown]
 # The buffer first, then the fresh chains:
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Three pairs of rows of images. The buffer of the recipe shows crisp digits. Fresh chains after the steps of one update show grey blobs in the shape of a stroke. After ten times more the chains show black-and-white shapes of few kinds, repeated."}, "figure": {"caption": "The published recipe: its buffer (top), fresh chains after as many steps as one update makes (middle), and after ten times more (bottom).", "name": "fig-image-recipe"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Three pairs of rows of images. The buffer of the recipe shows crisp digits. Fresh chains after the steps of one update show grey blobs in the shape of a stroke. After ten times more the chains show black-and-white shapes, many alike, and many of them no digits."}, "figure": {"caption": "The recipe, scaled down: its buffer (top), fresh chains after as many steps as one update makes (middle), and after ten times more (bottom).", "name": "fig-image-recipe"}}
 fig, axes = plt.subplots(3, 1, figsize=(6.5, 2.7))
 for ax, x in zip(axes, (kept.states, *runs[1:]), strict=True):
     image_grid(x[:40], 20, ax=ax, limits=(-1, 1))
@@ -922,10 +988,11 @@ plt.show()
 
 # %% [markdown]
 # The buffer holds crisp digits, after less than half as many steps of chains as ours made. But chains that run in
-# the *finished* energy do not stop there: they all end in the same few shapes. What is the *density* that this energy stands
-# for, if we take it at its word, $p \propto e^{-E}$ on $[-1, 1]^d$?
-# Energies turn out to differ by less than a nat over the whole cube, so that $Z$ is easy: $Z = 2^d\,\langle e^{-E}\rangle$ over
-# uniform noise, with hardly any scatter.
+# the *finished* energy do not stop there: they crowd into fewer shapes, many of which are no digits. What is the *density* that
+# this energy stands for, if we take it at its word, $p \propto e^{-E}$ on $[-1, 1]^d$?
+# Noise, images, and chains that have run downhill all have nearly the same energy, so that $Z$ is easy:
+# $Z = 2^d\,\langle e^{-E}\rangle$ over uniform noise, with hardly any scatter. Even if the whole cube had the lowest energy
+# found, $\log p$ would change by no more than the range of these energies.
 
 # %%
 cube = fresh(2000, np.random.default_rng([seed, 8]))
@@ -938,8 +1005,16 @@ slope = array(ebm.input_gradient(popular, tensor(runs[1])))
 easy_area = roc_auc_score(
     np.repeat([0, 1], [n_test, len(cube)]), np.r_[e_test, e_cube]
 )
+found = np.r_[e_cube, e_test, energies(popular, runs[2])]
+sharp = multivariate_normal(
+    mean, covariance + (0.005**2 - sigma**2) * np.eye(d)
+)
+sharp = sharp.logpdf(
+    flat + 0.005 * np.random.default_rng([seed, 9]).standard_normal(flat.shape)
+)
 # %% [markdown]
-# The table also counts slopes that were clipped and pixels that sit exactly on the walls of the cube.
+# The table also counts slopes beyond the clip and pixels that sit exactly on the walls of the cube. Its densities are of sharp
+# images, and not to be compared with the table above, which is of blurred ones.
 
 # %%
 show_table(
@@ -947,6 +1022,8 @@ show_table(
     [
         ["log p of held-out images (nats)", uniform + gain_popular],
         ["of the uniform density", uniform],
+        ["of a Gaussian fit at σ = 0.005", sharp.mean()],
+        ["range of all energies found", np.ptp(found)],
         ["slopes that are clipped", np.mean(np.abs(slope) > 0.03)],
         ["pixels at ±1: images", walls[0]],
         ["fresh chains, steps of one update", walls[1]],
@@ -955,16 +1032,22 @@ show_table(
     ],
 )
 # %% [markdown]
-# Two claims, to be read together: hardly any gain over uniform noise, and chains that do not stay.
+# Claims to be read together: hardly any gain over uniform noise, and chains that do not stay.
 
 # %%
 if on_digits:
     verify(
         "nats per image that the recipe's density gains over uniform noise",
         [gain_popular - 5 * cube_error, gain_popular + 5 * cube_error],
-        at_least=-0.5,
-        at_most=5,
+        at_least=0,
+        at_most=1,
         source="mean of exp(-E) over the cube",
+    )
+    verify(
+        "range of its energies over noise, images and chains, in nats",
+        np.ptp(found),
+        at_most=2,
+        source="energies of all states that were found",
     )
     verify(
         "ten times longer, chains go far below the energy of the images",
@@ -975,48 +1058,176 @@ if on_digits:
 
 # %% [markdown]
 # As a density, the recipe's energy says next to nothing: it is uniform noise up to a fraction of a nat. (It cannot say much.
-# The penalty is minimal at $E = \mp 1/2\alpha$, so that the two phases
-# never differ by more than about $1/\alpha = 10$, while {eq}`eq-image-exact` needs differences of hundreds.) Then how can there
-# be digits?
-# Because its chains are *not* samples of $e^{-E}$. At $10^{-6}$ of that temperature they run downhill, in an energy that
-# training keeps moving under them: wherever they gather, the next updates lift the ground.
-# The buffer shows this chase, not the energy that is left when it stops. What has been trained is a generator: noise, dynamics,
-# and number of steps together {cite}`nijkamp2019`.
-# {doc}`03_energy_based_models_in_two_dimensions` showed the same for short runs in the plane. No slope was ever clipped here;
-# the clamp, however, acts on many pixels, and puts atoms on the walls. (Many pixels of the data lie there, too:
-# in this respect clamping is the better model of clean images, which have no density.) Such an energy can still rank outliers,
-# because ranks know no temperature.
+# The penalty is minimal at $E = \mp 1/2\alpha$, so that the two phases never differ by more than about $1/\alpha = 10$, while
+# {eq}`eq-image-exact` needs differences of hundreds.) Then how can there be digits? Because its chains are *not* samples of
+# $e^{-E}$. At $10^{-6}$ of that temperature they run downhill, in an energy that training keeps moving under them: wherever
+# they gather, the next updates lift the ground. The buffer shows this chase, not the energy that is left when it stops. What
+# has been trained is a generator: noise, dynamics, and number of steps together {cite}`nijkamp2019`. {lecture}`2.3` showed the
+# same for short runs in the plane. None of the slopes counted here is clipped; the clamp, however, acts on many pixels, and
+# puts atoms on the walls. (Many pixels of the data lie there, too: in this respect clamping is the better model of clean
+# images, which have no density.) Such an energy can still rank outliers, because ranks know no temperature.
 #
 # So the recipe is not wrong. It answers another question. State the temperature, and what you show in pictures and what you
 # claim about $p$ will be about the same object.
 #
-# ## Break it
+# ## Break it: a model that its own chains have not met
 #
-# ### The temperature of the batch size
-#
-# A slip that never crashes: the slope of the *mean* energy of a batch. Each image then gets $1/B$ of its drift and all of its
-# noise. By {eq}`eq-image-thermometer` with the
-# drift that is really applied, step $\eta/B$ and noise $\sqrt{2\eta}$, **predict** the temperature for $B = 16$.
-# (`input_gradient` refuses energies that are not one per image, so we write the slip as what it does to each of them.)
+# While we trained, the rate fell to zero. Does it matter? We go on from the trained model at a large constant rate for a short
+# while, stop, and look at two things: the *buffer*, whose pictures one would publish, and the same chains after they have run
+# on in the *frozen* energy. We count digits (by the classifier), $a_k$ in the buffer and $b_k$ afterwards. If nothing but
+# chance has changed them, $\chi^2 = \sum_k (a_k - b_k)^2/(a_k + b_k)$ has 9 degrees of freedom, and exceeds 45 once in a
+# million cases. **Predict** it.
+
 
 # %%
-B = 16
+def digits(x):
+    digit = classifier.predict(x.reshape(len(x), -1))
+    return np.bincount(digit, minlength=10)
 
 
-def mean_energy(x):
-    """What is left of an energy in the mean over a batch of B images."""
-    return energy(x) / B
+def chi_squared(a, b):
+    return ((a - b) ** 2 / np.maximum(a + b, 1)).sum()
 
 
-generator = torch.Generator(device).manual_seed(seed)
-x, hot = 4 * sigma * noise_rng.standard_normal((128, side, side)), []
-for _ in range(16):
-    x = ebm.langevin(
-        mean_energy, tensor(x), step=step, n_steps=60, seed=generator
+# %% [markdown]
+# The model that goes on:
+
+# %%
+restless, chains = copy.deepcopy(energy), copy.deepcopy(buffer)
+_ = ebm.train(
+    restless,
+    y_train,
+    n_updates=100,
+    learning_rate=2e-3,
+    seed=[seed, 14],
+    **options | {"buffer": chains},
+)
+rows = []
+for name, e, store in (
+    ("rate to zero", energy, buffer),
+    ("large rate", restless, chains),
+):
+    x = store.states[:n_samples]
+    frozen = ebm.langevin(e, tensor(x), step=step, n_steps=500, seed=seed)
+    a, b = digits(x), digits(array(frozen))
+    t = thermometer(e, frozen, step).mean()
+    rows.append([name, max(a) / sum(a), max(b) / sum(b), chi_squared(a, b), t])
+show_table(
+    [
+        "training",
+        "largest class: buffer",
+        "frozen energy",
+        "χ² of the digits",
+        "temperature",
+    ],
+    rows,
+)
+
+# %% [markdown]
+# The buffer of the restless model holds all ten digits. Its energy, frozen at an arbitrary moment, condenses into a few of
+# them. The relative weight of two digits is a difference of free energies, and nothing but the chains' own traffic between
+# digits tells the model about it. That takes some hundred steps. If the energy moves faster, weights tip over, chains follow,
+# weights tip back: digits take turns, and only the average over time is right. The cure is a rate that falls below the rate of
+# that traffic, the same as for the RBM of week 1. The thermometer reads about one in both cases: it vouches for noise and step,
+# not for the weights of the digits.
+
+# %%
+if on_digits:
+    verify(
+        "large rate: the frozen energy has other digits than the buffer, χ²",
+        rows[1][3],
+        at_least=45,
+        source="χ² distribution, 9 degrees of freedom",
     )
-    x = array(x)
-    hot.append(thermometer(energy, x, step / B))
-hot = np.mean(hot[8:], axis=0)
+    verify(
+        "rate to zero: it has the same",
+        rows[0][3],
+        at_most=45,
+        source="χ² distribution, 9 degrees of freedom",
+    )
+
+# %% [markdown]
+# ## Exercises
+#
+# ::::{exercise} The thermometer of a Gaussian
+# :label: ex-image-thermometer
+# For $E = x^2/2\sigma^2$ the Langevin chain has the variance $v = \sigma^2 T/(1 - \eta/2\sigma^2)$. Show that
+# {eq}`eq-image-thermometer` gives exactly $T$, and the virial theorem alone $T/(1-\eta/2\sigma^2)$. Along pixels without ink the
+# blurred images are such a Gaussian. What is the variance of the chain there, relative to that of the data, in the exact energy?
+# And what if training has corrected the bias of the step? Measure both.
+# ::::
+#
+# ::::{solution-start} ex-image-thermometer
+# :class: dropdown
+# ::::
+#
+# In a stationary state $\langle x E'\rangle = v/\sigma^2$ and $\langle E'^2\rangle = v/\sigma^4$, so
+# $T = v/\sigma^2 - \eta v/2\sigma^4 = (v/\sigma^2)(1 - \eta/2\sigma^2)$. The exact energy gives 1.11. A network that has
+# corrected the bias has a chain with the right variance $\sigma^2$, and the curvature $k$ with
+# $\sigma^2 = 1/k(1 - \eta k/2)$, that is $k\sigma^2 = 5 - \sqrt{15} = 1.127$. We measure along the ten directions in which
+# the clean images vary least, forty times at intervals of five steps.
+
+# %% tags=["solution"]
+spread, vectors = np.linalg.eigh(np.cov(y_train.reshape(-1, d).T))
+quiet = vectors[:, :10]
+expected = sigma**2 / (1 - relative_step / 2) + spread[:10].mean()
+in_data = sigma**2 + spread[:10].mean()
+
+
+def quiet_variance(energy, x):
+    """Variance of each chain in the quiet directions, over the data's."""
+    generator, total = torch.Generator(device).manual_seed(seed), 0.0
+    x = tensor(x)
+    for _ in range(40):
+        x = ebm.langevin(energy, x, step=step, n_steps=5, seed=generator)
+        along = (array(x).reshape(len(x), -1) - mean) @ quiet
+        total = total + (along**2).mean(1) / 40
+    return total / in_data
+
+
+# %% [markdown]
+# The exact energy, where we know the answer, and the network beside it:
+
+# %% tags=["solution"]
+v = quiet_variance(kernel_energy, x_train[:n_samples])
+verify(
+    "variance of chains in the exact energy, without ink, over the data's",
+    v.mean(),
+    equals=expected / in_data,
+    atol=5 * v.std() / np.sqrt(len(v)),
+    source="stationary variance of a Langevin step",
+)
+ours = quiet_variance(energy, path[-1])
+show_table(
+    ["energy", "variance over the data's"],
+    [
+        [name, f"‹{v.mean():.3f} ± {v.std() / np.sqrt(len(v)):.3f}›"]
+        for name, v in (("exact", v), ("our network", ours))
+    ],
+)
+
+# %% [markdown]
+# Training of this length has not corrected it.
+#
+# ::::{solution-end}
+# ::::
+#
+# ::::{exercise} The temperature of the batch size
+# :label: ex-image-batch
+# A slip that never crashes: the slope of the *mean* energy of a batch of $B$ images. Each image then gets $1/B$ of its drift and
+# all of its noise. Which temperature does {eq}`eq-image-thermometer` read, in the trained energy, with the drift that is really
+# applied? Measure it for $B = 16$. What would be the temperature of the recipe with $B = 64$?
+# ::::
+#
+# ::::{solution-start} ex-image-batch
+# :class: dropdown
+# ::::
+#
+# The step is $\eta/B$ and the noise $\sqrt{2\eta}$, so $T = B$. (`input_gradient` adds the energies up for that reason.)
+
+# %% tags=["solution"]
+B = 16
+hot = readings(energy, x_train[:128], step / B, (2 * step) ** 0.5, 120)
 verify(
     "slope of the mean energy of 16 images: temperature",
     hot.mean(),
@@ -1026,138 +1237,7 @@ verify(
 )
 
 # %% [markdown]
-# Sixteen. That is why `input_gradient` adds the energies up. (In the recipe the same slip with $B = 64$ would raise the
-# temperature to $8\cdot10^{-5}$, and no one would notice.)
-#
-# ### A model that its own chains have not met
-#
-# While we trained, the rate fell to zero. Does it matter? We go on from the trained model at a large constant rate for a short
-# while, stop, and look at
-# two things: the *buffer*, whose pictures one would publish, and chains that run on in the *frozen* energy. The fraction of the
-# most frequent digit (by the
-# classifier) tells them apart. **Predict** it for both.
-
-
-# %%
-def largest_class(x):
-    digit = classifier.predict(x.reshape(len(x), -1))
-    return np.bincount(digit, minlength=10).max() / len(x)
-
-
-restless, chains = copy.deepcopy(energy), copy.deepcopy(buffer)
-ebm.train(
-    restless,
-    y_train,
-    n_updates=100,
-    learning_rate=2e-3,
-    seed=seed + 2,
-    **options | {"buffer": chains},
-)
-start = chains.states[:n_ais]
-rows = []
-for name, e, x in (
-    ("rate to zero", energy, buffer.states[:n_ais]),
-    ("large rate", restless, start),
-):
-    frozen = ebm.langevin(e, tensor(x), step=step, n_steps=500, seed=seed)
-    t = thermometer(e, array(frozen), step).mean()
-    rows.append([name, largest_class(x), largest_class(array(frozen)), t])
-show_table(
-    ["training", "largest class: buffer", "frozen energy", "temperature"],
-    rows,
-)
-
-# %% [markdown]
-# The buffer of the restless model holds all ten digits. Its energy, frozen at an arbitrary moment, condenses into one or two of
-# them: in the extreme, all chains write zeros.
-# The relative weight of two digits is a difference of free energies, and nothing but the chains' own traffic between digits
-# tells the model about it. That takes some hundred steps.
-# If the energy moves faster, weights tip over, chains follow, weights tip back: digits take turns, and only the average over
-# time is right. The cure is a rate that falls below the rate of
-# that traffic, the same as for the RBM of week 1. The thermometer reads one in both cases, by the way: it looks at the sampler,
-# not at the model.
-
-# %%
-if on_digits:
-    verify(
-        "a frozen restless model is more one-sided than its buffer shows",
-        rows[1][2] - rows[1][1],
-        at_least=0,
-        source="classifier on the chains",
-    )
-
-# %% [markdown]
-# ## Exercises
-#
-# ::::{exercise} The thermometer of a Gaussian
-# :label: ex-image-thermometer
-# For $E = x^2/2\sigma^2$ the Langevin chain has the variance $v = \sigma^2 T/(1 - \eta/2\sigma^2)$. Show that
-# {eq}`eq-image-thermometer` gives exactly $T$, and the virial theorem alone
-# $T/(1-\eta/2\sigma^2)$. What should the virial alone give in our trained energy, if it has corrected the bias of the step?
-# Measure it.
-# ::::
-#
-# ::::{solution-start} ex-image-thermometer
-# :class: dropdown
-# ::::
-#
-# $\langle x E'\rangle = v/\sigma^2$ and $\langle E'^2\rangle = v/\sigma^4$, so
-# $T = v/\sigma^2 - \eta v/2\sigma^4 = (v/\sigma^2)(1 - \eta/2\sigma^2)$. If the chain has the right
-# variance $\sigma^2$ in the stiff directions, their curvature is $k$ with $\sigma^2 = 1/k(1 - \eta k/2)$, and the virial of
-# each is $k\sigma^2$. With $\eta = 0.2\,\sigma^2$ the quadratic
-# equation gives $k\sigma^2 = 5 - \sqrt{15} = 1.127$. Soft directions have 1, so the mean lies in between.
-
-# %% tags=["solution"]
-slope = array(ebm.input_gradient(energy, tensor(path[-1])))
-virial = (slope * path[-1]).reshape(n_samples, -1).mean(1)
-error = virial.std() / np.sqrt(n_samples)
-stiff = (1 - np.sqrt(1 - 2 * relative_step)) / relative_step
-verify(
-    "the virial alone lies between those of soft and of stiff directions",
-    virial.mean(),
-    at_least=1 - 5 * error,
-    at_most=stiff + 5 * error,
-    source="stationary variance of a Langevin step",
-)
-
-# %% [markdown]
-# ::::{solution-end}
-# ::::
-#
-# ::::{exercise} Real images counted as fake
-# :label: ex-image-last-batch
-# Some code stacks $n$ samples on $n$ images and uses a mask `is_sample` that was made once, for full batches: $B$ times true,
-# then $B$ times false, cut to the length $2n$. How many images are
-# counted as samples in a last batch of $n < B$? In which batch is the harm greatest?
-# ::::
-#
-# ::::{solution-start} ex-image-last-batch
-# :class: dropdown
-# ::::
-#
-# Rows $n \ldots 2n-1$ hold images, and rows below $B$ count as samples: $\min(n, B - n)$ images. For $n \le B/2$ it is all of
-# them, and nothing is left of the positive phase.
-
-# %% tags=["solution"]
-is_sample = np.repeat([True, False], batch_size)
-n = np.arange(1, batch_size + 1)
-wrong = [is_sample[: 2 * k][k:].sum() for k in n]
-verify(
-    "images counted as samples, for every size of the last batch",
-    wrong,
-    equals=np.minimum(n, batch_size - n),
-    source="count",
-)
-last = len(y_train) % batch_size
-show_table(
-    ["images in the last batch", "counted as samples"],
-    [[last, int(wrong[last - 1])]],
-)
-
-# %% [markdown]
-# With the digits and $B = 128$ the last batch holds 34 images, and all of them are pushed *up* in energy, once per epoch.
-# `train` makes both phases of one size and averages each by itself, so there is no mask
-# that could be wrong.
+# The recipe would run at $8\cdot10^{-5}$, and no one would notice.
 #
 # ::::{solution-end}
 # ::::
@@ -1166,10 +1246,10 @@ show_table(
 # ## Summary
 #
 # Blurred by a stated noise, images have a density, and its energy is a parabola plus a function of bounded slope, whose
-# gradient is a denoiser. Trained with persistent chains at temperature one and a rate that falls to
-# zero, a small network beats a Gaussian fit by nats on held-out images, and a thermometer that is exact at any step vouches for
-# its sampler. The recipe of the literature makes crisper
-# digits from an energy that, as a density, is almost uniform: pictures, outlier scores and likelihoods are three different
-# claims, and each needs numbers of its own.
+# gradient is a denoiser. Trained with persistent chains at temperature one and a rate that falls to zero, a small network beats
+# a Gaussian fit by nats on held-out images, and a thermometer that is exact at any step vouches for noise and step of its
+# sampler, though not for the weights of the digits. The recipe of the literature, scaled down, makes crisper digits from an
+# energy that, as a density, is almost uniform: pictures, outlier scores and likelihoods are three different claims, and each
+# needs numbers of its own.
 #
 # **Next:** the same energy in TensorFlow, which mends broken images.
