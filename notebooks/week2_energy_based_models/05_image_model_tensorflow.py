@@ -227,12 +227,8 @@ verify(
 # in both frameworks.
 
 # %%
-training = {
-    "batch_size": batch_size,
-    "step": step,
-    "n_steps": n_steps,
-    "data_noise": sigma,
-}
+training = {"batch_size": batch_size, "data_noise": sigma}
+training |= {"step": step, "n_steps": n_steps}
 
 
 def fresh(n, rng):
@@ -470,6 +466,11 @@ def kernel_energy(x):
     return trap - tf.reduce_logsumexp(fields / sigma**2, 1)
 
 
+# %% [markdown]
+# The two slopes, and the denoiser that takes either:
+
+
+# %%
 def settled_slope(energy, x):
     """Slope after half a step downhill (eq-mend-half)."""
     half = x - step / 2 * in_keras.input_gradient(energy, x)
