@@ -72,6 +72,41 @@ def kl_divergence(p, q):
     return (p * ratio).sum(axis=-1)
 
 
+def jensen_shannon(p, q):
+    """Return ½ KL(p‖m) + ½ KL(q‖m), m = (p + q)/2 (eq-jensen-shannon).
+
+    In nats, along the last axis. `p` and `q` are probabilities of the same
+    shape, each summing to one (else ValueError). The result is symmetric and
+    between 0 and ln 2, which it reaches where p and q do not overlap.
+
+    Source: J. Lin, IEEE Trans. Inf. Theory 37, 145 (1991).
+    """
+    p, q = _probabilities(p, q)
+    middle = (p + q) / 2
+    return (kl_divergence(p, middle) + kl_divergence(q, middle)) / 2
+
+
+def gaussian_kl(mean, variance, prior_mean=0.0, prior_variance=1.0):
+    """Return KL(N(mean, variance)‖prior) of Gaussians (eq-gaussian-kl).
+
+    ½ Σ_k [v_k/V_k + (m_k - M_k)²/V_k - 1 - log(v_k/V_k)], in nats, summed
+    over the last axis, whose components are independent under both. The
+    prior N(prior_mean, prior_variance) is standard normal unless given. All
+    four are numbers or arrays that broadcast against each other; variances
+    are squares of standard deviations, and positive (else ValueError).
+
+    Source: Kingma and Welling (2014), appendix B.
+    """
+    m, M = finite("mean", mean), finite("prior_mean", prior_mean)
+    v = finite("variance", variance)
+    V = finite("prior_variance", prior_variance)
+    for name, value in (("variance", v), ("prior_variance", V)):
+        if np.any(value <= 0):
+            raise ValueError(f"{name} must be positive, not {value.min()}")
+    terms = (v + (m - M) ** 2) / V - 1 - np.log(v / V)
+    return np.atleast_1d(terms).sum(axis=-1) / 2
+
+
 def total_variation(p, q):
     """Return ½ Σ |p - q| along the last axis (eq-total-variation).
 

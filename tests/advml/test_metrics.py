@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy.integrate import quad
 from scipy.linalg import sqrtm
 from scipy.signal import lfilter
+from scipy.special import entr
 
 from advml import metrics
 
@@ -102,6 +104,69 @@ def test_kl_divergence_by_hand():
     assert metrics.kl_divergence([1, 0], [1, 0]) == 0
 
 
+def test_jensen_shannon_by_hand():
+    p, q = [0.5, 0.5, 0.0], [0.0, 0.5, 0.5]
+    # The middle is (1, 2, 1)/4: each side has half its mass at ratio 2.
+    assert metrics.jensen_shannon(p, q) == pytest.approx(np.log(2) / 2)
+    assert metrics.jensen_shannon([1, 0], [0, 1]) == pytest.approx(np.log(2))
+    assert metrics.jensen_shannon(p, p) == 0
+    table = metrics.jensen_shannon([p, q], [q, q])
+    np.testing.assert_allclose(table, [np.log(2) / 2, 0])
+
+
+@pytest.mark.parametrize(
+    ("distance", "expected"),
+    [(0.5, 0.030311), (1, 0.111421), (2, 0.336831), (4, 0.632720)],
+)
+def test_jensen_shannon_of_two_gaussians(distance, expected):
+    x = np.linspace(-12, 16, 2801)
+    p, q = (np.exp(-((x - m) ** 2) / 2) for m in (0, distance))
+    p, q = p / p.sum(), q / q.sum()
+    # The expected values are quadratures, to six decimals.
+    assert metrics.jensen_shannon(p, q) == pytest.approx(expected, abs=6e-7)
+    # Symmetric, and an entropy of the middle minus a mean entropy.
+    assert metrics.jensen_shannon(q, p) == metrics.jensen_shannon(p, q)
+    middle = entr((p + q) / 2).sum() - (entr(p) + entr(q)).sum() / 2
+    assert metrics.jensen_shannon(p, q) == pytest.approx(middle, abs=1e-12)
+
+
+def test_gaussian_kl_against_quadrature():
+    mean, variance, prior_mean, prior_variance = 0.7, 0.3, -0.4, 2.1
+
+    def density(x, m, v):
+        return np.exp(-((x - m) ** 2) / (2 * v)) / np.sqrt(2 * np.pi * v)
+
+    def integrand(x):
+        q = density(x, mean, variance)
+        return q * np.log(q / density(x, prior_mean, prior_variance))
+
+    expected = quad(integrand, mean - 7, mean + 7, epsabs=1e-12)[0]
+    found = metrics.gaussian_kl(mean, variance, prior_mean, prior_variance)
+    assert found == pytest.approx(expected, abs=1e-10)
+
+
+def test_gaussian_kl_adds_components_and_is_zero_for_the_prior():
+    mean, variance = np.array([0.0, 1.0, -2.0]), np.array([1.0, 0.5, 3.0])
+    single = [
+        metrics.gaussian_kl(m, v) for m, v in zip(mean, variance, strict=True)
+    ]
+    assert single[0] == 0
+    assert single[1] == pytest.approx((1 + 0.5 - 1 - np.log(0.5)) / 2)
+    assert metrics.gaussian_kl(mean, variance) == pytest.approx(sum(single))
+    batch = metrics.gaussian_kl(np.stack([mean, mean]), variance)
+    np.testing.assert_allclose(batch, 2 * [sum(single)])
+    assert metrics.gaussian_kl(mean, variance, mean, variance) == 0
+
+
+def test_gaussian_kl_refuses_what_is_no_variance():
+    with pytest.raises(ValueError, match=r"variance must be positive.*0\.0"):
+        metrics.gaussian_kl([0.0, 0.0], [1.0, 0.0])
+    with pytest.raises(ValueError, match=r"prior_variance must be.*-1"):
+        metrics.gaussian_kl(0.0, 1.0, prior_variance=-1.0)
+    with pytest.raises(ValueError, match="mean must be finite"):
+        metrics.gaussian_kl([np.nan], 1.0)
+
+
 def test_total_variation_by_hand():
     p, q = [0.5, 0.5, 0.0], [0.1, 0.6, 0.3]
     assert metrics.total_variation(p, q) == pytest.approx(0.4)
@@ -111,7 +176,8 @@ def test_total_variation_by_hand():
 
 
 @pytest.mark.parametrize(
-    "function", [metrics.kl_divergence, metrics.total_variation]
+    "function",
+    [metrics.kl_divergence, metrics.jensen_shannon, metrics.total_variation],
 )
 def test_distances_refuse_what_is_not_a_distribution(function):
     good = [0.5, 0.5]
