@@ -6,6 +6,7 @@ rounds of the ratio within a round. Run it on an otherwise idle machine: all
 contestants use all cores, and a busy core stalls them in different ways.
 """
 
+import functools
 import json
 import multiprocessing
 import os
@@ -349,6 +350,7 @@ def vae_times(rounds):
         return alternate(contestants, rounds)
 
 
+@functools.cache
 def digits():
     """Random images of ones and zeros, (10 · 128, 28, 28) float32."""
     return binary_images(N_STEPS * 128).reshape(-1, MNIST, MNIST)

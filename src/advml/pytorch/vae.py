@@ -186,7 +186,7 @@ class ConvolutionalVAE(_VAE):
     def _encode(self, x):
         y = x[:, None]
         for kernel, bias in self.encoder[:-2]:
-            y = self.activation(halve(y, kernel, bias))
+            y = torch.relu_(halve(y, kernel, bias))
         y = y.permute(0, 2, 3, 1).flatten(1)
         return dense(self.encoder[-2:], y, self.activation)
 
@@ -195,7 +195,7 @@ class ConvolutionalVAE(_VAE):
         y = y.reshape(len(z), left, left, -1).permute(0, 3, 1, 2)
         sides = [*self.sides[-2::-1], self.sides[0]]
         for (kernel, bias), side in zip(self.decoder[1:], sides, strict=True):
-            y = transposed(self.activation(y), kernel, bias, side)
+            y = transposed(torch.relu_(y), kernel, bias, side)
         return y[:, 0]
 
 

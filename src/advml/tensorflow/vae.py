@@ -40,7 +40,9 @@ class _VAE(Network):
         self.scale = None if scale is None else positive("scale", scale)
         with tf.device(device):
             self.random_states = [
-                self.add_weight((2,), "zeros", "int64", False, name=name)
+                self.add_weight(
+                    (2,), "zeros", "int64", trainable=False, name=name
+                )
                 for name in ("state_of_fit", "state_of_evaluate")
             ]
         self.means = {
