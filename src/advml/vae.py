@@ -38,7 +38,7 @@ def observed(name, x, shape, scale, *, fractions=False):
             f"{name} must have shape (n, {wanted}) with n >= 1, but has {got}"
         )
     if scale is not None:
-        good, wanted = x - x == 0, "be finite"
+        good, wanted = abs(x) < np.inf, "be finite"
     elif fractions:
         good, wanted = (x >= 0) & (x <= 1), "lie in [0, 1]"
     else:

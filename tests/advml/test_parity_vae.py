@@ -19,7 +19,7 @@ import scipy.signal
 import tensorflow as tf
 import torch
 from scipy.special import expit, log_expit
-from scipy.stats import norm
+from scipy.stats import multivariate_normal, norm
 
 import advml.pytorch.vae as pytorch_vae
 import advml.tensorflow.vae as tensorflow_vae
@@ -153,9 +153,7 @@ def spread(image, kernel, bias, side):
     out = np.zeros((side, side, kernel.shape[2])) + bias
     for place in itertools.product(range(left), range(left)):
         for tap in itertools.product(range(size), range(size)):
-            i, j = (
-                stride * p + t - width for p, t in zip(place, tap, strict=True)
-            )
+            i, j = (stride * np.array(place) + tap - width).tolist()
             if 0 <= i < side and 0 <= j < side:
                 out[i, j] += np.float64(kernel[tap]) @ image[place]
     return out
@@ -187,9 +185,8 @@ def decoded(name, vae, layers, z):
     images = []
     for row in dense(layers[:1], z, None):
         image = row.reshape(sides[-1], sides[-1], -1)
-        for layer, side in zip(
-            layers[1:], [*sides[-2::-1], shape[0]], strict=True
-        ):
+        back = [*sides[-2::-1], shape[0]]
+        for layer, side in zip(layers[1:], back, strict=True):
             image = spread(ACTIVATIONS["relu"](image), *layer, side)
         images.append(image[..., 0])
     return np.array(images)
@@ -348,14 +345,16 @@ def small(framework, n_latent=1, scale=None, n_inputs=5):
         device="cpu",
         dtype=torch.float64 if framework is PyTorch else "float64",
     )
-    layers = [(1.5 * k, b + 0.3) for k, b in vae.to_numpy()]
+    layers = [(1.2 * k, b + 0.3) for k, b in vae.to_numpy()]
+    layers[1][0][:, n_latent:] *= 0.3  # q narrower than the prior
+    layers[1][1][n_latent:] = -1.5
     return vae.from_numpy(layers)
 
 
 OUTCOMES = (np.arange(32)[:, None] >> np.arange(5) & 1).astype(float)
 
 
-def evidence(framework, vae, x, width=9.0, n_points=161):
+def evidence(framework, vae, x, width=8.0, n_points=321):
     prior = np.zeros((len(x), vae.n_latent)), np.ones((len(x), vae.n_latent))
     return likelihood.evidence_on_grid(
         lambda z: framework.numpy(vae.log_likelihood(x[:, None], z)),
@@ -383,7 +382,7 @@ def test_evidence_of_real_data_is_normalised(framework, scale):
 
 
 @both
-@pytest.mark.parametrize(("n_latent", "n_points"), [(1, 201), (2, 61)])
+@pytest.mark.parametrize(("n_latent", "n_points"), [(1, 321), (2, 121)])
 @pytest.mark.parametrize("scale", [None, 0.8])
 def test_bounds_are_ordered_and_the_gap_is_the_divergence(
     framework, n_latent, n_points, scale
@@ -408,11 +407,11 @@ def test_bounds_are_ordered_and_the_gap_is_the_divergence(
         for k in (1, 5, 50)
     ]
     log_p, error = evidence(framework, vae, x, n_points=n_points)
-    assert error.max() < 1e-6
+    assert error.max() < 1e-3  # of half the points; of all it is the square
     for lower, upper in itertools.pairwise([*bounds, log_p]):
         assert np.all(lower < upper)
     # Gauss–Hermite over the noise: the ELBO as an average of its estimate.
-    nodes, weights = np.polynomial.hermite_e.hermegauss(40)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(60)
     points = np.array(list(itertools.product(nodes, repeat=n_latent)))
     weights = np.prod(list(itertools.product(weights, repeat=n_latent)), 1)
     noise = np.repeat(points[:, None], len(x), 1)
@@ -436,7 +435,7 @@ def test_sampled_bounds_agree_with_the_exact_ones(framework):
     for k in (1, 5):
         got, error = likelihood.importance_weighted_bound(log_w, k)
         mean, log_variance = (framework.numpy(v) for v in vae.encode(x))
-        z, log_volume = likelihood.latent_grid(
+        z, _ = likelihood.latent_grid(
             mean, np.exp(log_variance / 2), width=7.5, n_points=201
         )
         noise = (z - mean[:, None]) / np.exp(log_variance / 2)[:, None]
@@ -450,7 +449,34 @@ def test_sampled_bounds_agree_with_the_exact_ones(framework):
         assert np.all(np.abs(got - exact) < 5 * error)
 
 
-def covariance_and_ppca(data, q):
+def linear(framework, scale):
+    return framework.module.DenseVAE(
+        3,
+        1,
+        (),
+        scale=scale,
+        device="cpu",
+        dtype=torch.float64 if framework is PyTorch else "float64",
+    )
+
+
+@both
+def test_with_the_exact_posterior_every_weight_is_the_evidence(framework):
+    """x = wz + b + σε: q can be exact, and no noise changes anything."""
+    rng, scale = np.random.default_rng(0), 0.7
+    w, b, x = rng.normal(size=(1, 3)), rng.normal(size=3), np.eye(3)
+    precision = (w @ w.T).item() / scale**2 + 1
+    kernel = np.concatenate([w / scale**2 / precision, 0 * w]).T
+    offset = np.array([-b @ kernel[:, 0], -np.log(precision)])
+    vae = linear(framework, scale).from_numpy([(kernel, offset), (w, b)])
+    noise = rng.normal(size=(5, 3, 1))
+    log_w = framework.numpy(framework.module.log_weights(vae, x, noise))
+    covariance = w.T @ w + scale**2 * np.eye(3)
+    want = multivariate_normal.logpdf(x, b, covariance)
+    np.testing.assert_allclose(log_w, np.tile(want, (5, 1)), rtol=1e-12)
+
+
+def best_of_ppca(data, q):
     """Largest mean log-likelihood of probabilistic PCA, and its σ².
 
     Source: M. E. Tipping & C. M. Bishop (1999).
@@ -466,24 +492,19 @@ def test_a_linear_autoencoder_reaches_the_likelihood_of_ppca(framework):
     """Its bound is never above, and tight where training ends."""
     mixing = np.array([[1.5, 0.3, -0.8], [0.0, 0.4, 0.1], [0.2, 0.0, 0.5]])
     data = np.random.default_rng(0).normal(size=(60, 3)) @ mixing + 1
-    best, scale = covariance_and_ppca(data, 1)
-    vae = framework.module.DenseVAE(
-        3,
-        1,
-        (),
-        scale=scale,
-        device="cpu",
-        dtype=torch.float64 if framework is PyTorch else "float64",
-    )
-    framework.module.train(
-        vae,
-        data,
-        epochs=300,
-        batch_size=60,
-        learning_rate=0.1,
-        final_learning_rate=1e-3,
-        seed=1,
-    )
+    best, scale = best_of_ppca(data, 1)
+    vae = linear(framework, scale)
+    # Adam remembers the steep slopes of the start: three times it forgets.
+    for first, last in ((0.1, 0.1), (0.05, 0.05), (0.05, 1e-3)):
+        framework.module.train(
+            vae,
+            data,
+            epochs=100,
+            batch_size=60,
+            learning_rate=first,
+            final_learning_rate=last,
+            seed=1,
+        )
     nodes, weights = np.polynomial.hermite_e.hermegauss(3)  # a parabola
     noise = np.tile(nodes[:, None, None], (1, 60, 1))
     terms = framework.module.evidence_lower_bound(vae, data, noise)
@@ -771,9 +792,9 @@ def test_networks_that_cannot_be_are_refused(framework):
     for scale in (0.0, -1.0, np.nan):
         with pytest.raises(ValueError, match=f"scale must be .* {scale}"):
             module.DenseVAE(3, 2, scale=scale)
-    with pytest.raises(ValueError, match="activation must be one of .* 'x'"):
+    with pytest.raises(ValueError, match=r"activation must be one of .* 'x'"):
         module.DenseVAE(3, 2, activation="x")
-    with pytest.raises(ValueError, match="n_latent must be .* 0"):
+    with pytest.raises(ValueError, match=r"n_latent must be .* 0"):
         module.DenseVAE(3, 0)
     with pytest.raises(ValueError, match=r"size of a conv.* odd, not 4"):
         module.ConvolutionalVAE(8, size=4)
@@ -785,15 +806,24 @@ def test_networks_that_cannot_be_are_refused(framework):
 
 
 @both
-def test_training_that_diverges_names_what_did(framework):
+def test_training_that_diverges_names_what_did(framework, monkeypatch):
     vae, _ = make(framework, "gauss", "float32")
     data = states(vae)
     train = framework.module.train
     with pytest.raises(FloatingPointError, match="loss is not finite in ep"):
         train(vae, data, epochs=3, learning_rate=1e30)
-    vae, _ = make(framework, "gauss", "float32")
+    vae, layers = make(framework, "gauss")
+    layers[0][0][0] = np.nan
+    descend = framework.module._descend
+
+    def one_step_too_far(*args):
+        value = descend(*args)
+        vae.from_numpy(layers)
+        return value
+
+    monkeypatch.setattr(framework.module, "_descend", one_step_too_far)
     with pytest.raises(FloatingPointError, match="vae is not finite after"):
-        train(vae, data, epochs=1, learning_rate=1e39)
+        train(vae, data, epochs=1)
 
 
 # ----- names, arguments, weights --------------------------------------------
