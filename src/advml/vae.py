@@ -131,3 +131,10 @@ def stop_if_not_finite(name, value, when):
             f"{name} is not finite {when}: the training diverged; use a "
             "smaller learning_rate"
         )
+
+
+def stop_if_diverged(vae, epoch):
+    """Raise FloatingPointError if a weight of the model is not finite."""
+    for layer in vae.to_numpy():
+        for array in layer:
+            stop_if_not_finite("vae", array, f"after epoch {epoch}")

@@ -246,7 +246,7 @@ def importance_weighted_loss(vae, x, noise):
             "noise must have shape (k, n, n_latent), but has "
             f"{tuple(noise.shape)}"
         )
-    return _loss(vae, x, noise, 1.0, weighted=True)
+    return _loss(vae, x, noise, 1.0, True)
 
 
 def train(
@@ -319,9 +319,7 @@ def train(
             value = _descend(vae, adam, x, noise, rate, beta)
             shared.stop_if_not_finite("loss", value, f"in epoch {epoch}")
             total -= value * len(x)
-        for layer in vae.to_numpy():
-            for array in layer:
-                shared.stop_if_not_finite("vae", array, f"after epoch {epoch}")
+        shared.stop_if_diverged(vae, epoch)
         if callback is not None:
             callback(epoch, vae, total / len(data))
     return adam
@@ -332,7 +330,7 @@ def _descend(vae, adam, x, noise, rate, beta):
     adam.param_groups[0]["lr"] = rate
     adam.zero_grad()
     x, noise = vae._tensor(x), vae._tensor(noise)
-    value = _loss(vae, x, noise, beta, weighted=len(noise) > 1)
+    value = _loss(vae, x, noise, beta, len(noise) > 1)
     value.backward()
     adam.step()
     return value.item()

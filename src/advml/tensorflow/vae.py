@@ -136,13 +136,12 @@ class _VAE(Network):
             loss = tf.reduce_mean(self.beta * terms[1] - terms[0])
         gradient = tape.gradient(loss, self.trainable_variables)
         self.optimizer.apply(gradient, self.trainable_variables)
-        return self._report(loss, *terms)
+        return self._report(*terms)
 
     def test_step(self, data):
         """One step of `evaluate`: the loss, without a change."""
-        terms = _two_terms(self, *self._batch(data, self.random_states[1]))
-        loss = tf.reduce_mean(self.beta * terms[1] - terms[0])
-        return self._report(loss, *terms)
+        x, noise = self._batch(data, self.random_states[1])
+        return self._report(*_two_terms(self, x, noise))
 
     def _batch(self, data, state):
         """Images, tossed anew if asked for, and normal numbers for them."""
@@ -158,7 +157,9 @@ class _VAE(Network):
             x = tf.cast(tf.cast(u, self.dtype) < x, self.dtype)
         return x, noise
 
-    def _report(self, loss, log_likelihood, divergence):
+    def _report(self, log_likelihood, divergence):
+        """Averages over all data so far; batches may differ in size."""
+        loss = self.beta * divergence - log_likelihood
         values = loss, log_likelihood, divergence
         for mean, value in zip(self.means.values(), values, strict=True):
             mean.update_state(value)
@@ -365,7 +366,7 @@ def importance_weighted_loss(vae, x, noise):
             "noise must have shape (k, n, n_latent), but has "
             f"{tuple(noise.shape)}"
         )
-    return _loss(vae, x, noise, 1.0, weighted=True)
+    return _loss(vae, x, noise, 1.0, True)
 
 
 def train(
@@ -440,19 +441,21 @@ def train(
             done += 1
             seen = [1 - b**done for b in BETAS]
             numbers = tensors(vae.dtype, [rate, beta, *seen])
-            value = _descend(vae, x, noise, *moments, *numbers).numpy()
+            value = float(
+                _descend(vae, x, noise, n_weights > 1, *moments, *numbers)
+            )
             shared.stop_if_not_finite("loss", value, f"in epoch {epoch}")
             total -= value * len(x)
-        for layer in vae.to_numpy():
-            for array in layer:
-                shared.stop_if_not_finite("vae", array, f"after epoch {epoch}")
+        shared.stop_if_diverged(vae, epoch)
         if callback is not None:
             callback(epoch, vae, total / len(data))
     return done, *moments
 
 
 @tf.function(reduce_retracing=True)
-def _descend(vae, x, noise, means, squares, rate, beta, seen, seen_squares):
+def _descend(
+    vae, x, noise, weighted, means, squares, rate, beta, seen, seen_squares
+):
     """One step of Adam down the gradient of the loss; its value.
 
     m ← β₁m + (1−β₁)g, v ← β₂v + (1−β₂)g², and with `seen` = 1 − β₁ᵗ and
@@ -461,7 +464,7 @@ def _descend(vae, x, noise, means, squares, rate, beta, seen, seen_squares):
     """
     parameters = vae.trainable_variables
     with tf.GradientTape() as tape:
-        value = _loss(vae, x, noise, beta, weighted=len(noise) > 1)
+        value = _loss(vae, x, noise, beta, weighted)
     gradient = tape.gradient(value, parameters)
     for parameter, g, m, v in zip(
         parameters, gradient, means, squares, strict=True
@@ -477,7 +480,8 @@ def _loss(vae, x, noise, beta, weighted):
     """Minus the bound, averaged over the batch; noise (k, n, n_latent)."""
     if weighted:
         log_w = _log_weights(vae, x, noise)
-        bound = tf.reduce_logsumexp(log_w, 0) - math.log(len(noise))
+        k = tf.cast(tf.shape(log_w)[0], log_w.dtype)
+        bound = tf.reduce_logsumexp(log_w, 0) - tf.math.log(k)
     else:
         log_likelihood, divergence = _two_terms(vae, x, noise[0])
         bound = log_likelihood - beta * divergence

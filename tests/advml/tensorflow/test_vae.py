@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from advml.metrics import gaussian_kl
 from advml.tensorflow import vae as module
 
 
@@ -103,7 +104,11 @@ def test_evaluations_change_nothing_and_do_not_disturb_fit():
     )
     equal(plain.to_numpy(), watched.to_numpy())
     before = watched.to_numpy()
-    found = watched.evaluate(x, verbose=0, return_dict=True)
+    # Four batches, the last of which is smaller.
+    found = watched.evaluate(x, batch_size=8, verbose=0, return_dict=True)
+    mean, log_variance = (v.numpy() for v in watched.encode(x))
+    exact = gaussian_kl(mean, np.exp(log_variance)).mean()
+    assert found["divergence"] == pytest.approx(exact, rel=1e-5)
     equal(before, watched.to_numpy())
     noise = np.random.default_rng(0).normal(size=(400, 30, 2))
     bound = module.evidence_lower_bound(watched, x, noise).numpy().mean(1)
@@ -204,12 +209,17 @@ def test_graphs_are_made_once_per_model():
         )
     # One for the first batch, and one for a batch of any size.
     assert module._descend.experimental_get_tracing_count() - before <= 2
+    before = module._descend.experimental_get_tracing_count()
+    for n_weights in (5, 3, 7, 9):
+        module.train(vae, coins(9, 6), n_weights=n_weights, batch_size=3)
+    assert module._descend.experimental_get_tracing_count() - before <= 2
 
 
 def test_real_use_is_silent():
     """From the first import to training in double precision."""
     code = textwrap.dedent("""
-        from advml.tensorflow import vae as module
+        from advml.metrics import gaussian_kl
+from advml.tensorflow import vae as module
         import numpy as np
         for dtype in ("float32", "float64"):
             vae = module.ConvolutionalVAE(4, channels=(2,), dtype=dtype)
