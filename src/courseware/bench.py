@@ -6,6 +6,7 @@ rounds of the ratio within a round. Run it on an otherwise idle machine: all
 contestants use all cores, and a busy core stalls them in different ways.
 """
 
+import functools
 import json
 import multiprocessing
 import os
@@ -23,7 +24,7 @@ from sklearn.neural_network import BernoulliRBM
 
 from advml import ising
 from advml.metrics import integrated_autocorrelation_time
-from advml.pytorch import ebm
+from advml.pytorch import ebm, vae
 from advml.pytorch.rbm import RBM, train
 
 N_VISIBLE, N_HIDDEN, BATCH = 784, 500, 64
@@ -41,6 +42,8 @@ CHAIN = {  # of D. Foster, Generative Deep Learning (2023), chapter 7
     "max_gradient": 0.03,
     "limits": (-1.0, 1.0),
 }
+N_STEPS = 10  # of the autoencoder, per measurement
+MNIST = 28  # its images' side; its layers are those of Keras' example
 
 
 def main(rounds=5, n_images=N_IMAGES, n_sweeps=40_000):
@@ -50,6 +53,8 @@ def main(rounds=5, n_images=N_IMAGES, n_sweeps=40_000):
         training = training_times(images, rounds)
     with Console(file=sys.stderr).status("Langevin chains of images"):
         chains = langevin_times(rounds)
+    with Console(file=sys.stderr).status("variational autoencoder"):
+        autoencoders = vae_times(rounds)
     with Console(file=sys.stderr).status("Ising model"):
         sampling = sampling_times(max(1, rounds // 2), n_sweeps)
     results = {
@@ -58,6 +63,7 @@ def main(rounds=5, n_images=N_IMAGES, n_sweeps=40_000):
         "rounds": rounds,
         "training": training_results(training, len(images)),
         "langevin": langevin_results(chains),
+        "autoencoder": vae_results(autoencoders),
         "sampling": sampling_results(sampling),
     }
     show(results)
@@ -325,6 +331,122 @@ def langevin_results(seconds):
     }
 
 
+def vae_times(rounds):
+    """Seconds of N_STEPS training steps in each round, after one warm-up.
+
+    Both models of Keras run in one other process, one after the other.
+    """
+    model = vae.ConvolutionalVAE(MNIST, device="cpu")
+    contestants = {
+        "advml.pytorch.vae": lambda: vae.train(model, digits(), epochs=1),
+    }
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn) as other:
+        for name, run in (
+            ("advml.tensorflow.vae", keras_vae),
+            ("plain Keras", plain_vae),
+        ):
+            contestants[name] = lambda run=run: other.submit(run).result()
+        return alternate(contestants, rounds)
+
+
+@functools.cache
+def digits():
+    """Random images of ones and zeros, (10 · 128, 28, 28) float32."""
+    return binary_images(N_STEPS * 128).reshape(-1, MNIST, MNIST)
+
+
+def keras_vae():
+    """Steps of `fit` as in the lectures; the first call compiles."""
+    if "vae" not in compiled_once:
+        import advml.tensorflow.vae as tensorflow
+
+        model = tensorflow.ConvolutionalVAE(MNIST, device="cpu")
+        model.compile(tensorflow.keras.optimizers.Adam())
+        compiled_once["vae"] = lambda: model.fit(
+            digits(), batch_size=128, verbose=0
+        )
+    compiled_once["vae"]()
+
+
+def plain_vae():
+    """Steps of `fit` as in the code examples of Keras; see plain_model."""
+    if "plain vae" not in compiled_once:
+        model, images = plain_model(), digits()[..., None]
+        compiled_once["plain vae"] = lambda: model.fit(
+            images, batch_size=128, verbose=0
+        )
+    compiled_once["plain vae"]()
+
+
+def plain_model():
+    """Variational autoencoder after F. Chollet, code examples of Keras."""
+    from advml.tensorflow.vae import keras, tf
+
+    ops, conv, dense = keras.ops, keras.layers.Conv2D, keras.layers.Dense
+    transposed = keras.layers.Conv2DTranspose
+    same = {"padding": "same", "activation": "relu"}
+    x = keras.Input((MNIST, MNIST, 1))
+    y = conv(64, 3, 2, **same)(conv(32, 3, 2, **same)(x))
+    y = dense(16, "relu")(keras.layers.Flatten()(y))
+    encoder = keras.Model(x, [dense(2)(y), dense(2)(y)])
+    z = keras.Input((2,))
+    y = keras.layers.Reshape((7, 7, 64))(dense(7 * 7 * 64, "relu")(z))
+    y = transposed(32, 3, 2, **same)(transposed(64, 3, 2, **same)(y))
+    y = transposed(1, 3, padding="same", activation="sigmoid")(y)
+    decoder = keras.Model(z, y)
+
+    class Plain(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.encoder, self.decoder = encoder, decoder
+            names = "loss", "reconstruction_loss", "kl_loss"
+            self.trackers = [keras.metrics.Mean(name) for name in names]
+
+        def train_step(self, data):
+            with tf.GradientTape() as tape:
+                mean, log_variance = self.encoder(data)
+                noise = keras.random.normal(ops.shape(mean))
+                z = mean + ops.exp(0.5 * log_variance) * noise
+                entropy = keras.losses.binary_crossentropy(
+                    data, self.decoder(z)
+                )
+                reconstruction = ops.mean(ops.sum(entropy, axis=(1, 2)))
+                kl = 1 + log_variance - ops.square(mean)
+                kl = -0.5 * (kl - ops.exp(log_variance))
+                kl = ops.mean(ops.sum(kl, axis=1))
+                loss = reconstruction + kl
+            slopes = tape.gradient(loss, self.trainable_weights)
+            self.optimizer.apply_gradients(
+                zip(slopes, self.trainable_weights, strict=True)
+            )
+            for tracker, value in zip(
+                self.trackers, (loss, reconstruction, kl), strict=True
+            ):
+                tracker.update_state(value)
+            return {t.name: t.result() for t in self.trackers}
+
+    model = Plain()
+    model.compile(keras.optimizers.Adam())
+    return model
+
+
+def vae_results(seconds):
+    """Ratios to the plain example, and the time per step of each."""
+    plain = seconds["plain Keras"]
+    return {
+        "milliseconds per step": {
+            name: 1e3 * statistics.median(values) / N_STEPS
+            for name, values in seconds.items()
+        },
+        **{
+            f"plain example's time over {name}'s": ratio(plain, values)
+            for name, values in seconds.items()
+            if values is not plain
+        },
+    }
+
+
 def sampling_times(rounds, n_sweeps):
     """Seconds per effective sample of |M| at L = 32, T_c, in each round."""
     samplers = {
@@ -399,6 +521,8 @@ TARGETS = {
     "fraction of the rate of the same products": 0.6,
     "plain loop's time over advml.pytorch.ebm's": 1.0,
     "plain loop's time over advml.tensorflow.ebm's": 1.0,
+    "plain example's time over advml.pytorch.vae's": 0.77,
+    "plain example's time over advml.tensorflow.vae's": 0.77,
 }
 
 
@@ -416,6 +540,8 @@ def show(results):
         "training": f"PCD-1, {N_VISIBLE}×{N_HIDDEN}, batch {BATCH}, float32",
         "langevin": f"Langevin, {IMAGES} images of {SIDE}×{SIDE}, "
         f"{CHAIN['n_steps']} steps, four convolutions (Foster, chapter 7)",
+        "autoencoder": f"variational autoencoder of Keras' examples, "
+        f"{MNIST}×{MNIST}, batch 128",
         "sampling": f"Ising model, L = {LATTICE}, T_c, samples of |M|",
     }
     for part, title in titles.items():

@@ -101,3 +101,56 @@ def test_silu_loses_less_than_a_rectifier():
     z, weights = np.polynomial.hermite_e.hermegauss(80)
     mean = np.sum(weights * (z * expit(z)) ** 2) / weights.sum()
     assert mean == pytest.approx(0.3557, abs=1e-3)
+
+
+def test_layers_of_a_dense_autoencoder():
+    encoder, decoder = networks.dense_autoencoder(400, 30, (300, 200), 1.5, 0)
+    widths = [(400, 300), (300, 200), (200, 60)]
+    assert [k.shape for k, _ in encoder] == widths
+    back = [(30, 200), (200, 300), (300, 400)]
+    assert [k.shape for k, _ in decoder] == back
+    assert [len(b) for _, b in decoder] == [200, 300, 400]
+    gains = (1.5, 1.5, 1.0) * 2
+    for (kernel, _), gain in zip(encoder + decoder, gains, strict=True):
+        error = 4.5 * np.sqrt(2 / kernel.size)
+        assert kernel.var() * len(kernel) == pytest.approx(gain, rel=error)
+
+
+@pytest.mark.parametrize(
+    ("side", "sides"), [(28, [28, 14, 7]), (8, [8, 4, 2]), (9, [9, 5, 3])]
+)
+def test_layers_of_a_convolutional_autoencoder(side, sides):
+    assert networks.sides(side, (32, 64)) == sides
+    encoder, decoder = networks.convolutional_autoencoder(
+        side, 2, (32, 64), 3, 16, 0
+    )
+    flat = sides[-1] ** 2 * 64
+    assert [k.shape for k, _ in encoder] == [
+        (3, 3, 1, 32),
+        (3, 3, 32, 64),
+        (flat, 16),
+        (16, 4),
+    ]
+    assert [k.shape for k, _ in decoder] == [
+        (2, flat),
+        (3, 3, 64, 64),
+        (3, 3, 32, 64),
+        (3, 3, 1, 32),
+    ]
+    assert [len(b) for _, b in decoder] == [flat, 64, 32, 1]
+
+
+def test_signals_survive_on_the_way_back():
+    """Where the side doubles a pixel has size²/4 n_in inputs."""
+    for gain, kernel in (
+        (8.0, networks.transposed_convolution(rng(), 3, 40, 50, gain=8.0)[0]),
+        (2.0, networks.transposed_convolution(rng(), 3, 40, 50)[0]),
+    ):
+        assert kernel.shape == (3, 3, 50, 40)
+        error = 4.5 * np.sqrt(2 / kernel.size)
+        assert kernel.var() * 9 * 40 == pytest.approx(gain, rel=error)
+    _, decoder = networks.convolutional_autoencoder(9, 2, (30, 50), 3, 4, 0)
+    for (kernel, _), gain in zip(decoder[1:], (8, 8, 1), strict=True):
+        error = 4.5 * np.sqrt(2 / kernel.size)
+        n_inputs = 9 * kernel.shape[3]
+        assert kernel.var() * n_inputs == pytest.approx(gain, rel=error)

@@ -8,47 +8,21 @@ the TensorFlow module.
 
 import numpy as np
 import torch
-from torch.nn.functional import conv2d, pad, pixel_unshuffle, silu
+from torch.nn.functional import silu
 
 from advml import networks
 from advml.ebm import BETAS, EPSILON, chain_constants, learning_rates
 from advml.ebm import ReplayBuffer as ReplayBuffer
+from advml.pytorch.networks import Network, dense, halve
 from advml.validation import count, nonnegative, positive
 
 
-class _Energy(torch.nn.Module):
+class _Energy(Network):
     """What both networks share: layers (kernel, bias), and the trap."""
 
     def __init__(self, layers, radius, device, dtype):
-        super().__init__()
+        super().__init__(layers, device, dtype)
         self.radius = None if radius is None else positive("radius", radius)
-        if device is None:
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.layers = torch.nn.ParameterList(
-            torch.nn.ParameterList(
-                torch.as_tensor(array, dtype=dtype, device=device)
-                for array in layer
-            )
-            for layer in layers
-        )
-
-    def to_numpy(self):
-        """Return copies of all layers, a list of pairs (kernel, bias)."""
-        return [
-            tuple(
-                parameter.detach().cpu().numpy().copy() for parameter in layer
-            )
-            for layer in self.layers
-        ]
-
-    @torch.no_grad()
-    def from_numpy(self, layers):
-        """Take over what :meth:`to_numpy` of either framework returned."""
-        networks.same_shapes(self.to_numpy(), layers)
-        for layer, arrays in zip(self.layers, layers, strict=True):
-            for parameter, array in zip(layer, arrays, strict=True):
-                parameter.copy_(torch.as_tensor(array))
-        return self
 
     def trap(self, x):
         """|x|²/2R², or zero without a radius."""
@@ -91,7 +65,7 @@ class DenseEnergy(_Energy):
 
     def forward(self, x):
         """Energies (n,) of points (n, n_inputs)."""
-        return self.trap(x) + _dense(self.layers, x)[:, 0]
+        return self.trap(x) + dense(self.layers, x, silu)[:, 0]
 
 
 class ConvolutionalEnergy(_Energy):
@@ -139,9 +113,9 @@ class ConvolutionalEnergy(_Energy):
         """Energies (n,) of images (n, side, side)."""
         y = x[:, None]
         for kernel, bias in self.layers[:-2]:
-            y = silu(_halve(y, kernel, bias))
+            y = silu(halve(y, kernel, bias))
         y = y.permute(0, 2, 3, 1).flatten(1)
-        return self.trap(x) + _dense(self.layers[-2:], y)[:, 0]
+        return self.trap(x) + dense(self.layers[-2:], y, silu)[:, 0]
 
 
 def input_gradient(energy, x):
@@ -333,28 +307,6 @@ def score_matching_loss(energy, x, w, *, scale):
     (slope,) = torch.autograd.grad(energy(y).sum(), y, create_graph=True)
     square = ((w - scale * slope) ** 2).reshape(len(x), -1)
     return square.sum(1).mean() / 2
-
-
-def _halve(y, kernel, bias):
-    """Convolution with stride 2 and zeros of width size // 2 around y.
-
-    With one channel, where PyTorch is slow to differentiate in y, it is
-    written as one with stride 1 over the four images of every second pixel.
-    """
-    width, kernel = kernel.shape[0] // 2, kernel.permute(3, 2, 0, 1)
-    if y.shape[1] > 1:
-        return conv2d(y, kernel, bias, stride=2, padding=width)
-    around = (width, width + y.shape[2] % 2) * 2  # an even number of pixels
-    four = pixel_unshuffle(pad(y, around), 2)
-    four = four.contiguous(memory_format=torch.channels_last)
-    return conv2d(four, pixel_unshuffle(pad(kernel, (0, 1) * 2), 2), bias)
-
-
-def _dense(layers, x):
-    """Dense layers with SiLU between them."""
-    for i, (kernel, bias) in enumerate(layers):
-        x = (silu(x) if i else x) @ kernel + bias
-    return x
 
 
 def _descend(adam, value, rate, max_norm):

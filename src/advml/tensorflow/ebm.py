@@ -13,37 +13,22 @@ import tensorflow as tf
 from advml import networks
 from advml.ebm import BETAS, EPSILON, chain_constants, learning_rates
 from advml.ebm import ReplayBuffer as ReplayBuffer
+from advml.tensorflow.networks import (
+    Network,
+    dense,
+    halve,
+    tensors,
+    zeros_like,
+)
 from advml.validation import count, nonnegative, positive
 
 
-class _Energy(keras.Model):
+class _Energy(Network):
     """What both networks share: layers (kernel, bias), and the trap."""
 
     def __init__(self, layers, radius, device, dtype):
-        super().__init__(dtype=tf.as_dtype(dtype).name)
+        super().__init__(layers, device, dtype)
         self.radius = None if radius is None else positive("radius", radius)
-        with tf.device(device):
-            self.pairs = [
-                [
-                    self.add_weight(a.shape, "zeros", name=name)
-                    for a, name in zip(pair, ("kernel", "bias"), strict=True)
-                ]
-                for pair in layers
-            ]
-        self.from_numpy(layers)
-        self.built = True
-
-    def to_numpy(self):
-        """Return copies of all layers, a list of pairs (kernel, bias)."""
-        return [tuple(v.numpy() for v in pair) for pair in self.pairs]
-
-    def from_numpy(self, layers):
-        """Take over what :meth:`to_numpy` of either framework returned."""
-        networks.same_shapes(self.to_numpy(), layers)
-        for pair, arrays in zip(self.pairs, layers, strict=True):
-            for variable, array in zip(pair, arrays, strict=True):
-                variable.assign(array)
-        return self
 
     def trap(self, x):
         """|x|²/2R², or zero without a radius."""
@@ -96,7 +81,7 @@ class DenseEnergy(_Energy):
 
     def call(self, x):
         """Energies (n,) of points (n, n_inputs)."""
-        return self.trap(x) + _dense(self.pairs, x)[:, 0]
+        return self.trap(x) + dense(self.pairs, x, tf.nn.silu)[:, 0]
 
 
 @keras.saving.register_keras_serializable(package="advml")
@@ -151,9 +136,9 @@ class ConvolutionalEnergy(_Energy):
         """Energies (n,) of images (n, side, side)."""
         y = x[..., None]
         for kernel, bias in self.pairs[:-2]:
-            y = tf.nn.silu(_halve(y, kernel, bias))
+            y = tf.nn.silu(halve(y, kernel, bias))
         y = tf.reshape(y, (-1, self.pairs[-2][0].shape[0]))
-        return self.trap(x) + _dense(self.pairs[-2:], y)[:, 0]
+        return self.trap(x) + dense(self.pairs[-2:], y, tf.nn.silu)[:, 0]
 
 
 def input_gradient(energy, x):
@@ -223,7 +208,7 @@ def langevin(
     constants = chain_constants(step, noise, max_gradient, limits)
     x = _states("x", energy, x)
     n_steps = tf.constant(count("n_steps", n_steps))
-    constants = _tensors(x.dtype, constants)
+    constants = tensors(x.dtype, constants)
     x = _chains(energy, x, n_steps, _numbers(seed), constants)
     _stop_if_not_finite("x", x, f"after {n_steps} Langevin steps")
     return x
@@ -320,7 +305,7 @@ def train(
     nonnegative("data_noise", data_noise)
     rates = learning_rates(learning_rate, final_learning_rate, n_updates)
     energy(data[:1])  # Keras may have waited for data to make its variables
-    done, squares = memory or (0, _zeros_like(energy.trainable_variables))
+    done, squares = memory or (0, zeros_like(energy.trainable_variables))
     rng = _stream(seed)
     for update, rate in enumerate(rates, start=1):
         x_data = _batch(data, size, data_noise, rng)
@@ -333,7 +318,7 @@ def train(
             "regularisation": regularisation,
             "max_norm": max_norm,
         }
-        numbers = _tensors(data.dtype, numbers)
+        numbers = tensors(data.dtype, numbers)
         value = _descend(energy, x_data, x_model, squares, **numbers)
         _stop_if_not_finite("loss", value, f"in update {update}")
         if callback is not None:
@@ -383,36 +368,8 @@ def score_matching_loss(energy, x, w, *, scale):
     return tf.reduce_mean(_row_sums((w - scale * slope) ** 2)) / 2
 
 
-def _halve(y, kernel, bias):
-    """Convolution with stride 2 and zeros of width size // 2 around y.
-
-    For even sides "same" is another: it has one zero less on the left.
-    """
-    width = [kernel.shape[0] // 2] * 2
-    return tf.nn.conv2d(y, kernel, 2, [[0, 0], width, width, [0, 0]]) + bias
-
-
-def _dense(pairs, x):
-    """Dense layers with SiLU between them."""
-    for i, (kernel, bias) in enumerate(pairs):
-        x = tf.matmul(tf.nn.silu(x) if i else x, kernel) + bias
-    return x
-
-
 def _row_sums(x):
     return tf.reduce_sum(x, range(1, len(x.shape)))
-
-
-def _zeros_like(variables):
-    return [tf.Variable(tf.zeros_like(v)) for v in variables]
-
-
-def _tensors(dtype, numbers):
-    """Tensors of Python's numbers, each of which would make a new graph.
-
-    By tf.constant: tf.cast rounds them to single precision on the way.
-    """
-    return tf.nest.map_structure(lambda c: tf.constant(c, dtype), numbers)
 
 
 def _states(name, energy, x):

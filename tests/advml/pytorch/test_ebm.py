@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from advml.pytorch import ebm
+from advml.pytorch.networks import halve
 
 
 def test_parameters_are_those_of_a_module(tmp_path):
@@ -43,7 +44,7 @@ def test_the_first_convolution_equals_the_plain_one(side):
     want = torch.nn.functional.conv2d(
         y, kernel.permute(3, 2, 0, 1), bias, stride=2, padding=2
     )
-    got = ebm._halve(y, kernel, bias)
+    got = halve(y, kernel, bias)
     torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
 
 

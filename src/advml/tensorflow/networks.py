@@ -1,0 +1,82 @@
+"""Layers that networks share, with the layouts of `advml.networks`."""
+
+import keras
+import tensorflow as tf
+
+from advml import networks
+
+
+class Network(keras.Model):
+    """Layers (kernel, bias) that can go to the other framework and back."""
+
+    def __init__(self, layers, device, dtype):
+        """Take arrays as variables; see `advml.tensorflow.ebm`."""
+        super().__init__(dtype=tf.as_dtype(dtype).name)
+        with tf.device(device):
+            self.pairs = [
+                [
+                    self.add_weight(a.shape, "zeros", name=name)
+                    for a, name in zip(pair, ("kernel", "bias"), strict=True)
+                ]
+                for pair in layers
+            ]
+        self.from_numpy(layers)
+        self.built = True
+
+    def to_numpy(self):
+        """Return copies of all layers, a list of pairs (kernel, bias)."""
+        return [tuple(v.numpy() for v in pair) for pair in self.pairs]
+
+    def from_numpy(self, layers):
+        """Take over what :meth:`to_numpy` of either framework returned."""
+        networks.same_shapes(self.to_numpy(), layers)
+        for pair, arrays in zip(self.pairs, layers, strict=True):
+            for variable, array in zip(pair, arrays, strict=True):
+                variable.assign(array)
+        return self
+
+
+def dense(pairs, x, activation):
+    """Dense layers with the activation between them."""
+    for i, (kernel, bias) in enumerate(pairs):
+        x = tf.matmul(activation(x) if i else x, kernel) + bias
+    return x
+
+
+def halve(y, kernel, bias):
+    """Convolution with stride 2 and zeros of width size // 2 around y.
+
+    For even sides "same" is another: it has one zero less on the left.
+    """
+    return tf.nn.conv2d(y, kernel, 2, _padding(kernel)) + bias
+
+
+def transposed(y, kernel, bias, side):
+    """Transpose of :func:`halve` from images of this side, plus a bias.
+
+    Pixel i of y puts the kernel around pixel 2i; what falls outside of the
+    image is lost. If the side is that of y, the stride is 1 and not 2. The
+    kernel is (size, size, outputs, inputs): that of the convolution.
+    """
+    shape = tf.shape(y)[0], side, side, kernel.shape[2]
+    stride = 1 if side == y.shape[1] else 2
+    padding = _padding(kernel)
+    return tf.nn.conv2d_transpose(y, kernel, shape, stride, padding) + bias
+
+
+def _padding(kernel):
+    width = [kernel.shape[0] // 2] * 2
+    return [[0, 0], width, width, [0, 0]]
+
+
+def zeros_like(variables):
+    """Variables of zeros, to remember something of each of the others."""
+    return [tf.Variable(tf.zeros_like(v)) for v in variables]
+
+
+def tensors(dtype, numbers):
+    """Tensors of Python's numbers, each of which would make a new graph.
+
+    By tf.constant: tf.cast rounds them to single precision on the way.
+    """
+    return tf.nest.map_structure(lambda c: tf.constant(c, dtype), numbers)

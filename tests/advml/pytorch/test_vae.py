@@ -1,0 +1,64 @@
+"""What is PyTorch's own in the autoencoders; test_parity_vae.py has more."""
+
+import numpy as np
+import pytest
+import torch
+
+from advml.pytorch import vae as module
+from advml.pytorch.networks import halve, transposed
+
+
+@pytest.mark.parametrize("side", [8, 7])
+@pytest.mark.parametrize("size", [3, 5])
+def test_the_way_back_is_the_transpose_of_the_convolution(side, size):
+    """⟨y, halve(x)⟩ = ⟨transposed(y), x⟩ for all x and y."""
+    kernel = torch.randn(size, size, 2, 4, dtype=torch.float64)
+    left = (side + 1) // 2
+    x = torch.randn(3, 2, side, side, dtype=torch.float64)
+    y = torch.randn(3, 4, left, left, dtype=torch.float64)
+    none = torch.zeros(4, dtype=torch.float64)
+    back = transposed(y, kernel, none[:2], side)
+    assert back.shape == x.shape
+    one, other = (y * halve(x, kernel, none)).sum(), (back * x).sum()
+    torch.testing.assert_close(one, other, rtol=1e-12, atol=0)
+
+
+def test_parameters_are_those_of_a_module(tmp_path):
+    vae = module.DenseVAE(6, 2, (4,))
+    assert len(vae.state_dict()) == len(list(vae.parameters())) == 8
+    torch.save(vae.state_dict(), tmp_path / "vae.pt")
+    other = module.DenseVAE(6, 2, (4,), seed=1)
+    other.load_state_dict(torch.load(tmp_path / "vae.pt"))
+    x = torch.ones(3, 6)
+    torch.testing.assert_close(vae(x), other(x), rtol=0, atol=0)
+
+
+def test_samples_and_reconstructions_leave_no_trace():
+    vae, x = module.ConvolutionalVAE(8), torch.ones(3, 8, 8)
+    assert not vae.reconstruct(x).requires_grad
+    assert not vae.sample(2, seed=0).requires_grad
+    assert vae(x).requires_grad
+    assert all(p.grad is None for p in vae.parameters())
+
+
+def test_data_may_be_a_tensor_and_stays_as_it_is():
+    vae, x = module.ConvolutionalVAE(8), torch.ones(5, 8, 8)
+    module.train(vae, x, epochs=1)
+    assert torch.all(x == 1)
+    images = np.ones((5, 8, 8), int)
+    one, other = (
+        module.evidence_lower_bound(vae, data, torch.zeros(5, 2))
+        for data in (x, images)
+    )
+    torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_training_runs_on_a_gpu():
+    vae = module.ConvolutionalVAE(8)
+    module.train(vae, np.ones((10, 8, 8)), epochs=2, n_weights=3)
+    assert vae.sample(3, seed=0).is_cuda
+    noise = np.zeros((10, 2))
+    bound = module.evidence_lower_bound(vae, np.ones((10, 8, 8)), noise)
+    assert bound.is_cuda
+    assert np.all(np.isfinite(vae.to_numpy()[0][0]))
