@@ -118,9 +118,29 @@ FAULTS = {
         "_row_sums((w - scale**2 * slope) ** 2)",
     ),
     "Padding in TensorFlow": (
-        "src/advml/tensorflow/ebm.py",
-        "[[0, 0], width, width, [0, 0]]",
-        '"SAME"',
+        "src/advml/tensorflow/networks.py",
+        "return [[0, 0], width, width, [0, 0]]",
+        'return "SAME"',
+    ),
+    "Divergence in the evidence bound": (
+        "src/advml/pytorch/vae.py",
+        "terms.sum(-1) / 2\n\n\ndef _log_weights",
+        "terms.sum(-1)\n\n\ndef _log_weights",
+    ),
+    "Reparameterisation in TensorFlow": (
+        "src/advml/tensorflow/vae.py",
+        "tf.exp(log_variance / 2) * noise",
+        "tf.exp(log_variance) * noise",
+    ),
+    "Gaussian likelihood of an autoencoder": (
+        "src/advml/pytorch/vae.py",
+        "math.log(2 * math.pi * vae.scale**2)",
+        "math.log(vae.scale**2)",
+    ),
+    "Noise of a batch of latent variables": (
+        "src/advml/vae.py",
+        "noise = rng.standard_normal((k, len(x), n_latent))",
+        "noise = np.repeat(rng.standard_normal((k, 1, n_latent)), len(x), 1)",
     ),
     "Adam in TensorFlow": (
         "src/advml/tensorflow/ebm.py",
