@@ -192,8 +192,8 @@ show_source(sgld)
 #
 # Read it as a physicist. The posterior has the variance $1/\Lambda$. The denominator is the bias of {lecture}`2.1`, where it reads $1 - \eta/2$ for
 # $\epsilon = 2\eta$ and $\Lambda = 1$; at $\epsilon\Lambda = 4$ the chain blows up. And **the minibatch adds the temperature** $\alpha$ to
-# the $T = 1$ that you injected. Why a temperature? By Einstein's relation, noise of the variance $T\epsilon$ per step, against a drift of
-# $\epsilon/2$ times the force, keeps the temperature $T$. The minibatch's $\epsilon^2C/4$ is $\alpha\epsilon$, one more such noise.
+# the $T = 1$ that you injected. Why a temperature? In {lecture}`2.1` noise of the variance $s^2$ per step, against a drift of $\eta$
+# times the force, made the temperature $s^2/2\eta$. Here $\eta = \epsilon/2$, so $s^2 = T\epsilon$ makes $T$. The minibatch's $\epsilon^2C/4$ is $\alpha\epsilon$, one more such noise.
 #
 # In code, with a small helper that runs the chains until a share $(1-\epsilon\Lambda/2)^{2t} \approx e^{-\epsilon\Lambda t} = e^{-8}$ of the start's variance is left:
 
@@ -241,7 +241,8 @@ samples = {
 
 # %% [markdown]
 # The variance of $k$ independent chains has a relative error of $\sqrt{2/k}$, as long as the samples are Gaussian. Here they are
-# sums of many small terms: the excess kurtosis of a batch mean is that of the data divided by $n$. The last case takes a "minibatch" of all 200 data. Then $\alpha = 0$,
+# sums of many small terms: the excess kurtosis of a batch mean is that of the data divided by $n$. To save time, larger batches get fewer chains: the full gradient a tenth as many, so its points scatter by 3 %. The checks allow four or five
+# standard errors. The last case takes a "minibatch" of all 200 data. Then $\alpha = 0$,
 # and this is the unadjusted Langevin algorithm of {lecture}`2.1`.
 
 # %%
@@ -293,7 +294,8 @@ plt.show()
 # parameters $C$ is a matrix, and its largest eigenvalue counts.) Now we know what a given $\alpha$ does: the variance of your posterior is too
 # large by a factor $1+\alpha$. What does a small one cost?
 #
-# For a model that fits the data, $S_g^2$ is about the curvature that one datum contributes, $\Lambda/N$ (both are the Fisher information).
+# For a model that fits the data, $S_g^2$ is about the curvature that one datum contributes, $\Lambda/N$. In the Gaussian case $g_i = (x_i-\theta)/\sigma^2$ has
+# the variance $\sigma^2/\sigma^4$ if the data scatter by $\sigma$, and the curvature is $1/\sigma^2$, too. (In general both are the Fisher information.)
 # Then $C \approx \frac{N\Lambda}n\,\frac{N-n}{N-1}$, and $\alpha \ll 1$ asks for $\epsilon \ll 4n/N\Lambda$, smaller than the limit of stability by a
 # factor $n/N$. Add the discretisation. To first order the variance is too large by a fraction $\Delta$, and to forget takes $2/\epsilon\Lambda$
 # steps of $n$ data each:
@@ -341,8 +343,10 @@ verify(
 # $$ (eq-sgld-average)
 #
 # The excess is a step-weighted mean of the step. It goes to zero for *any* $\epsilon_t \to 0$ with $\sum\epsilon_t = \infty$, so the second
-# condition is sufficient, not necessary. For $\epsilon_t \sim t^{-\gamma}$ the statistical error falls like $t^{-(1-\gamma)/2}$ and the bias
-# like $t^{-\gamma}$: the best root-mean-square error is $t^{-1/3}$ (mean square: $t^{-2/3}$), at $\gamma = \tfrac13$, where $\sum\epsilon_t^2$ diverges {cite}`teh2016`. A sampler
+# condition is sufficient, not necessary. Let $\epsilon_t \sim t^{-\gamma}$, and replace sums by integrals. The statistical error, one over the root of the
+# diffusion's time, falls like $t^{-(1-\gamma)/2}$. The bias falls like $t^{-\gamma}$ for $\gamma < \tfrac12$, and beyond only like $t^{-(1-\gamma)}$, the square of
+# the statistical error. The best root-mean-square error is $t^{-1/3}$ (mean square: $t^{-2/3}$), where the two exponents agree, at $\gamma = \tfrac13$; and
+# there $\sum\epsilon_t^2$ diverges {cite}`teh2016`. A sampler
 # without bias has $t^{-1/2}$. That is the price of having no accept step, which would look at all data.
 
 # %%
@@ -435,7 +439,7 @@ plt.show()
 # $$ (eq-mixture-landau)
 #
 # with the sample variance $S^2$. This is a Landau free energy in a weak field. Without the field $\bar x/10$ the transition would be at $S^2 = 2.164$; the field moves it to
-# about 2.19. So a sample that is some 5 % wider than one line shows two maxima, a narrower one shows one. The expected variance is $2\tfrac14$
+# about 2.19 (keep the $u^4$ term, which is about $-7.5\,u^4$ there, with $\bar x \approx \tfrac12$, and ask when a second maximum appears). So a sample that is some 5 % wider than one line shows two maxima, a narrower one shows one. The expected variance is $2\tfrac14$
 # with a scatter of 0.3: the data decide. (Our default data set shows two. Other seeds may show one, and all checks hold for them as well.)
 
 # %%
@@ -535,7 +539,7 @@ occupation = np.append(occupation, max(0.0, 1 - occupation.sum()))
 
 # %% [markdown]
 # How far may this be from the truth? The minibatch heats the stiff direction most. That is the centre of the lines, across the ridge, with
-# $\Lambda \approx 1.25\,N/\sigma_x^2$, and {eq}`eq-sgld-cost` with the step-weighted mean step after the burn-in gives $\Delta = 0.13$. A Gaussian with a variance larger by
+# $\Lambda \approx 1.25\,N/\sigma_x^2$: the centre $\theta_1 + \theta_2/2$ itself has the curvature $N/\sigma_x^2$, and its gradient $(1, \tfrac12)$ the squared length 1.25. And {eq}`eq-sgld-cost` with the step-weighted mean step after the burn-in gives $\Delta = 0.13$. A Gaussian with a variance larger by
 # $\Delta$ is about $\Delta/4 = 0.03$ away in total variation. We allow 0.1; the rest is for chance, which a thousand independent chains keep small.
 
 # %%
@@ -573,7 +577,8 @@ plt.show()
 # A histogram cannot tell a chain that visits both maxima from two sets of chains that stay at home. The crossings can. How many to expect, the
 # transition matrix tells, as in {lecture}`1.1`. On a grid
 # of spacing $h$ the diffusion behind Langevin dynamics hops from a point $i$ to its neighbour $j$ at the rate
-# $\frac{1}{2h^2}\sqrt{p_j/p_i}$. This obeys detailed balance, and has the right drift and the diffusion constant $\tfrac12$ as $h \to 0$.
+# $\frac{1}{2h^2}\sqrt{p_j/p_i}$. This obeys detailed balance, and has the right drift and the diffusion constant $\tfrac12$ as $h \to 0$. (Time is $\sum\epsilon_t$ here, twice that of
+# {lecture}`2.1`: in a time $\epsilon$ the kicks have the variance $\epsilon$, which is $2D\epsilon$ with $D = \tfrac12$.)
 # Times $\sqrt{p_i/p_j}$ the matrix of rates is symmetric. With its eigenvalues $-1/\tau_k$ and orthonormal modes $\varphi_k$, a chain from $i$ is at
 # $\theta_2 < 0$ after the time $s$ with the probability
 #
@@ -626,7 +631,8 @@ verify(
 )
 
 # %% [markdown]
-# Chains that never cross would stand at 0 and at 1, for a difference of one. If the barrier is so high that the slowest $\tau$ is longer than your run,
+# Chains that never cross would stand at 0 and at 1, for a difference of one. If only the slowest mode counts, the difference falls like $e^{-s/\tau}$, and its mean
+# over the time $\tau$ is about $1 - 1/e = 0.63$, close to what the table shows: they do cross. If the barrier is so high that the slowest $\tau$ is longer than your run,
 # half the chains on either side are right only because you put them there. That is the fair way to read "both modes were visited".
 
 # %% [markdown]
@@ -767,6 +773,7 @@ plt.show()
 # p(t\mid\tau, f) = f\,\frac{e^{-t/\tau}}{\tau(1 - e^{-L/\tau})} + \frac{1-f}{L} .
 # $$ (eq-lifetime-fit)
 #
+# We draw them with $\tau = 1$ and $f = 0.6$, and shall use minibatches of 50.
 # The parameters are $\theta = (\log\tau, \operatorname{logit} f)$, unbounded, each with a standard normal prior. With the probability $r$ that an event is signal, the
 # slopes of $\log p$ are $r\,(t/\tau - 1 + u/(e^u - 1))$, where $u = L/\tau$, and $r - f$. (Derive them; the code checks them below.)
 
@@ -939,7 +946,8 @@ plt.show()
 # ::::{exercise} Shuffle once per epoch
 # :label: ex-epochs
 # Most training loops shuffle the data and then work through $m = N/n$ disjoint minibatches, an epoch. Each batch has the noise $C$ of
-# {eq}`eq-minibatch-noise`, but now the batches of an epoch know of each other. Compute the minibatch heat after $k$ steps of an epoch, for the Gaussian.
+# {eq}`eq-minibatch-noise`, but now the batches of an epoch know of each other. Compute the minibatch heat, that is, the variance of $\delta$ at $T = 0$, after $k$ steps of an epoch, for the Gaussian. *Hint:* what is the sum of the $m$
+# noises $\xi_j$ of one epoch? Which covariance of two of them follows?
 # ::::
 #
 # ::::{solution-start} ex-epochs
@@ -1001,7 +1009,8 @@ verify(
 #
 # ::::{exercise} Control the noise
 # :label: ex-control-variate
-# Compute the full gradient *once*, at a point $\theta^*$ near the maximum, and estimate only the difference with minibatches,
+# Compute the slope of the whole likelihood *once*, $G(\theta^*) = \sum_{i=1}^N g_i(\theta^*)$ at a point $\theta^*$ near the maximum, with
+# $g_i(\theta) = \nabla\log p(x_i\mid\theta)$ as before, and estimate only the difference with minibatches,
 # $\hat g = \nabla\log p(\theta) + G(\theta^*) + \frac Nn\sum_{\mathcal B}\bigl[g_i(\theta) - g_i(\theta^*)\bigr]$, a **control variate** {cite}`baker2019`.
 # Is it unbiased? What is its noise for the Gaussian? Use it in the lifetime fit, at the same step, with batches of *ten*.
 # ::::

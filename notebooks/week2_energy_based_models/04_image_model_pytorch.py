@@ -27,7 +27,8 @@
 # **You will** find the exact energy of a smoothed set of images, train a convolutional energy with a replay buffer, measure its
 # $\log Z$ from both sides, watch digits form out of noise, look for outliers with it (and see simpler models do as well), run
 # the recipe of the literature, and break a training that works.
-# **You need** {lecture}`2.1` and {lecture}`2.3`. **Reading time** an hour; a minute of CPU.
+# **You need** {lecture}`2.1` and {lecture}`2.3`, and annealed importance sampling from {lecture}`1.3`. **Reading time** an
+# hour; a minute of CPU.
 # :::
 
 # %%
@@ -101,8 +102,9 @@ classifier_epochs = 60
 # \langle \mathbf y \rangle_{\mathbf x} = \sum_n \mathbf y_n\, p(n \mid \mathbf x) .
 # $$ (eq-image-tweedie)
 #
-# The slope of the energy points from the most plausible clean image, given the blurred one, to the blurred one (Tweedie's formula
-# {cite}`efron2011`). Two lessons before any network is built. First, the *shape* of the answer is known: trap of radius
+# Here $p(n \mid \mathbf x)$, each term of the sum in {eq}`eq-image-exact` over the whole sum, is the probability that
+# $\mathbf x$ is a blurred $\mathbf y_n$. So the slope of the energy points to the blurred image from the *mean* of all clean
+# ones that it may have come from (Tweedie's formula {cite}`efron2011`). Two lessons before any network is built. First, the *shape* of the answer is known: trap of radius
 # $R = \sigma$, plus something with a bounded slope,
 # so $Z$ is finite. That is what `radius` of our networks is for. Second, we can read what the network learned as a picture:
 # $\mathbf x - \sigma^2\nabla E$ is its guess at the clean image.
@@ -240,7 +242,8 @@ show_table(["log p (nats per image)", "train", "test"], rows)
 # The kernel density is perfect for the images that it has memorised, and worse than a plain Gaussian for others: overfitting, in
 # nats. **The Gaussian's test entry is the number to beat.** (Noise of $\sigma = 0.3$ alone costs
 # $\tfrac d2(1 + \log 2\pi\sigma^2) = 13.8$ nats for $d = 64$;
-# no density can have a higher mean $\log p$ than $-13.8$, but by the chance of a finite sample.)
+# blurred images have at least the entropy of the noise, and a mean $-\log p$ is never below the entropy. So no density can have a
+# mean $\log p$ above $-13.8$, except by the luck of a finite sample.)
 
 # %%
 if on_digits:
@@ -333,8 +336,8 @@ show_source(ebm.train)
 # The choices, each with its reason:
 #
 # - **Step** $\eta = 0.2\,\sigma^2$. The stiffest directions have curvature $1/\sigma^2$; there the chain's variance is
-#   $1/(1-\eta/2\sigma^2) = 1.11$ times too large ({lecture}`2.1`). Training uses the same chain; its fixed point would be a
-#   curvature 13 % too large, in compensation. Our training stops long before ({ref}`ex-image-thermometer`). So the *pictures*
+#   $1/(1-\eta/2\sigma^2) = 1.11$ times the right one ({lecture}`2.1`). Training compares the data with this very chain; if
+#   it ran long enough, it would make the curvature 13 % too large, so that the *chain* gets the right variance. Our training stops long before ({ref}`ex-image-thermometer`). So the *pictures*
 #   below come from chains that are slightly too wide; $\log p$ is that of $e^{-E}$ itself.
 # - **Noise** $\sqrt{2\eta}$, temperature one. No clipping of slopes, and none of pixels.
 # - **Buffer** of 512 chains, without fresh starts: each makes four steps every fourth update, for the whole training.
@@ -551,7 +554,8 @@ show_table(
 )
 
 # %% [markdown]
-# The second table says how $\log p = -E - \log Z$ comes about.
+# The second table says how $\log p = -E - \log Z$ comes about. ("Below" and "above" hold on average. Where the two agree, each
+# scatters by its error, and they may well come out in the other order.)
 # A convolutional energy that was trained for seconds beats the Gaussian in likelihood of images it has never seen, and the
 # kernel density by more. We
 # compare image by image, since the same images are hard for all models, and let the disagreement of the two estimates of
@@ -700,9 +704,11 @@ if on_digits:
 # this score, and our samples are better or worse from seed to seed. $D^2$ sees only means and covariances again, if of other features:
 # a Gaussian in pixels does well, and our samples pay for digits that appear too often. Do not rank models by it. What the
 # Gaussian cannot do is make *single* images that are right: its samples lie in the gaps between the digits, far from any
-# training image, and the classifier is unsure. Copies of training images, on the other hand, would have a kernel energy of
-# $\log N + \tfrac d2(1 + \log 2\pi\sigma^2)$, up to $\sqrt{d/2}$, the scatter of the noise. We count samples below that
-# value plus three of these.
+# training image, and the classifier is unsure. Ours lie closer, but not nearly as close as test images, and the
+# classifier is sure of fewer of them. Copies of training images, on the other hand, would have a kernel energy of
+# $\log N + \tfrac d2(1 + \log 2\pi\sigma^2)$, with a scatter of $\sqrt{d/2}$ from the noise. We count samples below that
+# value plus three times the scatter. Test images, which are no copies, may lie there as well, when a similar digit is among the
+# training images; a model that copies would have *more* there than they have.
 
 # %%
 samples, gauss = table["1000 steps"], table["Gaussian fit"]
@@ -765,7 +771,7 @@ verify(
 #
 # An energy is small where images are likely. Does it find images that do not belong to the data? A threshold on the energy
 # makes two kinds of errors;
-# the **AUROC** summarises all thresholds: the probability that an outlier has a higher energy than an image, ½ for a coin. For
+# the **AUROC** $A$ summarises all thresholds: the probability that an outlier has a higher energy than an image, ½ for a coin. For
 # $n$ images and $m$ outliers its
 # standard error is about {cite}`hanley1982`
 #
@@ -858,7 +864,8 @@ show_table(["outliers (AUROC)", *judges], rows)
 #   *below* ½. In $d$ dimensions typical states do not sit at the minimum of the energy but on a shell around it. Simple images
 #   with a low energy have
 #   fooled many likelihoods {cite}`nalisnick2019`; ask for energies that are unusual in either direction.
-# - Our own samples should give ½. The distance from it measures what the training left undone.
+# - Our own samples should give ½. The distance from it measures what the training left undone, and the finite step of the
+#   chains, which makes samples too wide.
 #
 # We check that each of the crude outliers is easier than mirrored images by more than five standard errors. The errors describe
 # the draw of images; trainings scatter as well. For the Gaussian fit nothing is trained, and 0.99 is safe.
@@ -1058,7 +1065,8 @@ if on_digits:
 
 # %% [markdown]
 # As a density, the recipe's energy says next to nothing: it is uniform noise up to a fraction of a nat. (It cannot say much.
-# The penalty is minimal at $E = \mp 1/2\alpha$, so that the two phases never differ by more than about $1/\alpha = 10$, while
+# With the penalty the loss, $\pm E + \alpha E^2$ for data and chains, is minimal at $E = \mp 1/2\alpha$: the two phases never
+# differ by more than about $1/\alpha = 10$, while
 # {eq}`eq-image-exact` needs differences of hundreds.) Then how can there be digits? Because its chains are *not* samples of
 # $e^{-E}$. At $10^{-6}$ of that temperature they run downhill, in an energy that training keeps moving under them: wherever
 # they gather, the next updates lift the ground. The buffer shows this chase, not the energy that is left when it stops. What
@@ -1075,8 +1083,9 @@ if on_digits:
 # While we trained, the rate fell to zero. Does it matter? We go on from the trained model at a large constant rate for a short
 # while, stop, and look at two things: the *buffer*, whose pictures one would publish, and the same chains after they have run
 # on in the *frozen* energy. We count digits (by the classifier), $a_k$ in the buffer and $b_k$ afterwards. If nothing but
-# chance has changed them, $\chi^2 = \sum_k (a_k - b_k)^2/(a_k + b_k)$ has 9 degrees of freedom, and exceeds 45 once in a
-# million cases. **Predict** it.
+# chance has changed them, $\chi^2 = \sum_k (a_k - b_k)^2/(a_k + b_k)$ has 9 degrees of freedom: it is $9 \pm 4$, exceeds 20 in
+# two of a hundred cases, and 45 in one of a million. (Chains that remember their digit make it smaller.) We
+# test for a large change; a value above 20 hints at a small one. **Predict** $\chi^2$ for both models.
 
 
 # %%
@@ -1207,7 +1216,8 @@ show_table(
 )
 
 # %% [markdown]
-# Training of this length has not corrected it.
+# A network that has corrected the bias would read 1 in this table (the 1.127 above is its curvature, not its variance). Training
+# of this length has not corrected it.
 #
 # ::::{solution-end}
 # ::::

@@ -114,7 +114,8 @@ show_source(in_keras.ConvolutionalEnergy.call, in_keras.input_gradient)
 # trap $|\mathbf x|^2/2\sigma^2$ is some hundreds,
 # and so is $f$ after training. As in {eq}`eq-keras-rounding`, rounding is relative to the size $S$ of what is added:
 # $S = |\mathbf x|^2/2\sigma^2 + |f|$ for energies, the largest component for slopes.
-# Four layers with sums of some hundred terms each give $4\sqrt{256}\,\epsilon$, that is $8\cdot10^{-6}$ in single precision.
+# Four layers with sums of some hundred terms each give $4\sqrt{256}\,\epsilon = 64\,\epsilon$. With NumPy's `eps`, the distance
+# from one to the next number and twice the $\epsilon$ of {lecture}`1.4`, that is $8\cdot10^{-6}$ in single precision.
 
 
 # %%
@@ -258,8 +259,8 @@ compare(halfway, "trained weights")
 # %% [markdown]
 # Equal energies, so equal distributions. Do the two *samplers* agree as well? Their random numbers differ, so this is a
 # question of statistics. From the same 512 chains both run 300 steps in the same energy. We compare four means: energy, squared
-# length, temperature by {eq}`eq-image-thermometer`, and the square of the way from the start, without which a sampler that
-# stands still would pass.
+# length, temperature by the first two terms of {eq}`eq-image-thermometer`, and the squared distance from the start ("way"),
+# without which a sampler that stands still would pass.
 
 
 # %%
@@ -316,7 +317,8 @@ show_table(
 show_source(in_keras._descend)
 
 # %% [markdown]
-# Adam is written out because PyTorch adds its $\varepsilon$ after the correction of the running averages for their start at
+# This is Adam without momentum ($\beta_1 = 0$): `squares` are its running averages, and `seen` corrects for their start at zero.
+# It is written out because PyTorch adds its $\varepsilon$ after the correction of the running averages for their start at
 # zero, and Keras before it, where the same number counts thirty times as much in the first updates. When two frameworks are to
 # be compared, such things must be equal or known. Note what is *not* on the tape: the chains. They are constants for it, or it
 # would differentiate through all Langevin steps.
@@ -401,9 +403,9 @@ verify(
 # if $E$ is $-\log$ of the density of the blurred images. For a Gaussian energy this is the **Wiener filter**, the best guess that
 # is linear in $\mathbf x$. For the kernel density it is a weighted mean of training images.
 #
-# Is our network's $E$ that energy? Not quite. What training has fitted to the blurred images is the stationary density
-# of a *chain with step* $\eta$. A wrong temperature would make the slope too steep or too flat by one factor; a finite step does
-# so in stiff directions, by up to 13 % ({lecture}`2.4`). {lecture}`2.1` has the density of the chain to first order,
+# Is our network's $E$ that energy? Not quite. What training fits to the blurred images is the stationary density
+# of a *chain with step* $\eta$. At its end the slope would be too steep in stiff directions, by up to 13 %; a training that stops
+# earlier, as ours does, gets there in part only ({lecture}`2.4`). {lecture}`2.1` has the density of the chain to first order,
 # {eq}`eq-langevin-first-order`; with partial derivatives, in $d$ dimensions and at $T = 1$, it is $e^{-E_\eta}$ with
 #
 # $$
@@ -414,18 +416,21 @@ verify(
 # \end{aligned}
 # $$ (eq-mend-half)
 #
-# with the matrix $\mathsf H$ of second derivatives. (In that derivation $M$ now takes $p$ to
-# $\frac12\sum_{ij}\partial_i\partial_j(H_{ij}\,p)$, which $p\,\nabla V = -\frac12\sum_i\partial_i(H_{ij}\,p)$ cancels; the
-# right-hand side is $p$ times a gradient, so $V$ exists, and $E_\eta = E - \eta V$.) The last form is the first two terms to
+# with the matrix $\mathsf H$ of second derivatives. (The derivation of {lecture}`2.1`, with its $L$, $M$ and $g$: $L$ takes $pg$ to
+# $\nabla\cdot(p\,\nabla g)$, and $M$ takes $p$ to $\frac12\sum_{ij}\partial_i\partial_j(H_{ij}\,p)$. Their sum is zero if
+# $p\,\partial_j g = -\frac12\sum_i\partial_i(H_{ij}\,p)$. With $\partial_i p = -p\,\partial_i E$ the right-hand side is
+# $p\,\partial_j V$, where $V = \frac14|\nabla E|^2 - \frac12\nabla^2E$. So $g = V$ up to a constant, and $E_\eta = E - \eta V$.)
+# The last form is the first two terms to
 # order $\eta$: *take the slope after half a step downhill*. It leaves out third derivatives, so it is right to first order
 # where the curvature does not vary. For a Gaussian with precision $\mathsf P$ it is right to all orders: it makes the slope
 # $\mathsf P(1 - \eta\mathsf P/2)\,\mathbf x$, and that matrix *is* the inverse covariance of the chain ({ref}`ex-mend-half`).
 # The Gaussian fit and the kernel density were not trained by a chain: they keep the plain slope.
 #
 # How would you estimate the error *without* knowing the clean images? Let $\mathbf g$ be the slope used, at
-# $\mathbf y + \sigma\mathbf w$. Then $\hat{\mathbf y} - \mathbf y = \sigma\mathbf w - \sigma^2\mathbf g$, and integrating by
-# parts over the normal noise $\mathbf w$ turns $\langle \mathbf w\cdot\mathbf g\rangle$ into
-# $\sigma\langle\nabla\cdot\mathbf g\rangle$. With $\langle\cdot\rangle$ over $\mathbf w$,
+# $\mathbf y + \sigma\mathbf w$. Then $\hat{\mathbf y} - \mathbf y = \sigma\mathbf w - \sigma^2\mathbf g$. The density
+# of the noise has $w_i\,e^{-|\mathbf w|^2/2} = -\partial_{w_i} e^{-|\mathbf w|^2/2}$, and
+# $\partial/\partial w_i = \sigma\,\partial/\partial x_i$ on $\mathbf g$: integrating by parts turns
+# $\langle \mathbf w\cdot\mathbf g\rangle$ into $\sigma\langle\nabla\cdot\mathbf g\rangle$. With $\langle\cdot\rangle$ over $\mathbf w$,
 #
 # $$
 # \frac1d\left\langle |\hat{\mathbf y} - \mathbf y|^2 \right\rangle =
@@ -434,7 +439,8 @@ verify(
 #
 # This is Stein's unbiased risk estimate {cite}`stein1981`. It holds for *any* slope, right or wrong, and contains no clean
 # image. It even says by which factor $c$ all slopes should be stretched: with $c\,\mathbf g$ the error is least at
-# $c = \langle\nabla\cdot\mathbf g\rangle/\langle|\mathbf g|^2\rangle$, averaged over images as well; for the exact slope $c = 1$.
+# $c = \langle\nabla\cdot\mathbf g\rangle/\langle|\mathbf g|^2\rangle$, averaged over images as well. Slopes with $c < 1$ are too
+# steep. The exact slope has $c = 1$: by parts over $e^{-E}$, $\langle\nabla^2E\rangle = \langle|\nabla E|^2\rangle$.
 #
 # The divergence is a trace, which random signs $v_i = \pm1$ estimate: $\langle \mathbf v\cdot \mathsf J\mathbf v\rangle =
 # \operatorname{tr}\mathsf J$, with $J_{ij} = \partial g_i/\partial x_j$. The product $\mathsf J\mathbf v$ is the derivative of
@@ -578,11 +584,12 @@ if on_digits:
 
 # %% [markdown]
 # The standard error counts images. Trainings with other seeds scatter as well, by a few times as much; even so the lead over
-# the linear filter is far from chance. Half a step uses neither $c$ nor clean images. What it gains is mostly the error of
-# the step; that training has errors too is seen in what is left. The kernel density, which remembers every training image, can
-# only answer with old ones; by its factor $c$, its slopes are far too steep for new images. Here are some of the images.
+# the linear filter is far from chance. Half a step uses neither $c$ nor clean images, and brings $c$ closer to one. It assumes
+# that training has made up for the step completely, and it leaves out third derivatives; so $c$ may end on either side of one,
+# and errors of training add to that. The kernel density, which remembers every training image, can only answer with old ones.
+# Its $c$ is far below one: for new images its slopes are far too steep. Here are some of the images.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Five rows of twelve digits: clean, with noise, cleaned by the Wiener filter (blurry, grey background), by the kernel density (sharp, sometimes another digit), and by the network (sharper than Wiener, faithful)."}, "figure": {"caption": "Top to bottom: held-out images, the same with noise, cleaned by the Wiener filter, by the kernel density, and by the network's slope after half a step.", "name": "fig-mend-denoise"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Five rows of twelve digits: clean, with noise, cleaned by the Wiener filter (blurry, grey background), by the kernel density (sharp, sometimes another digit), and by the network, hardly to be told from the Wiener filter by eye."}, "figure": {"caption": "Top to bottom: held-out images, the same with noise, cleaned by the Wiener filter, by the kernel density, and by the network's slope after half a step.", "name": "fig-mend-denoise"}}
 rows = [y_four[:12], x_four[:12]]
 for name in ("Gaussian (Wiener filter)", "kernel density"):
     rows.append(denoise(cleaners[name][0], x_four[:12]))
@@ -594,7 +601,7 @@ plt.show()
 # %% [markdown]
 # ## Fill in what is missing
 #
-# Of each image only the upper half $\mathbf x_k$ is known. What was in the lower one, $\mathbf x_u$? There is not one answer but a
+# Of each image only the upper half $\mathbf x_k$ is known, with its noise, since $E$ is an energy of blurred images. What was in the lower one, $\mathbf x_u$? There is not one answer but a
 # distribution, $p(\mathbf x_u \mid \mathbf x_k) \propto e^{-E(\mathbf x_k,\, \mathbf x_u)}$: the same energy with the known pixels
 # held fixed. $Z$ has become another one, which no sampler needs. So the whole change is one line: after each step, put the known
 # pixels back.
@@ -723,8 +730,10 @@ image_grid(np.concatenate(rows), 10, ax=ax, limits=(-1.2, 1.2))
 plt.show()
 
 # %% [markdown]
+# Chains agree where the upper half leaves one digit, and disagree where it can begin several.
+#
 # Two numbers. Is a completed image *a digit*? The kernel density looks for similar training images. Completions of one image have
-# the same upper half, so their difference in kernel energy is that of $-\log p(\mathbf x_u\mid\mathbf x_k)$. Lower is not better
+# the same upper half, so they differ in kernel energy as in $-\log p(\mathbf x_u\mid\mathbf x_k)$ of the kernel density. Lower is not better
 # by itself: chains frozen at training images would have the lowest. The reference is the real lower half, of the same held-out
 # image with its noise. And is the *mean* completion close to the truth, in mean square over the missing pixels? Four completions
 # leave a quarter of their variance in their mean, so that is taken off.
@@ -742,8 +751,9 @@ def mend_scores(x, energy, slope=in_keras.input_gradient):
 
 
 # %% [markdown]
-# In the same table: the exact conditional mean of the Gaussian, with which its draws must agree, and the answer of someone who
-# has not looked at the image.
+# The completions are cleaned before they are averaged. In the same table: the exact conditional mean of the Gaussian, and the
+# answer of someone who has not looked at the image. The mean of the Gaussian's draws must agree with the former, which is not
+# cleaned: the noise of the missing pixels has mean zero whatever the known ones are, so cleaning does not change the mean.
 
 # %%
 scores = {
@@ -865,7 +875,7 @@ verify(
 # %% [markdown]
 # How fast? The distance of each of 32 pairs, step by step:
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Distance of pairs of chains against the step, logarithmic. With shared noise the median falls, with setbacks, and the closest tenth of the pairs falls by a factor of a hundred or so in 800 steps; with noise of their own it stays at the level of two different images."}, "figure": {"caption": "Distance of pairs of chains in the trained energy (median, and range from 10 to 90 % of the pairs), with shared noise and with noise of their own.", "name": "fig-mend-coalesce"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Distance of pairs of chains against the step, logarithmic. With shared noise the distances fall by orders of magnitude, with setbacks, and some pairs are still apart; with noise of their own they stay at the level of two different images."}, "figure": {"caption": "Distance of pairs of chains in the trained energy (median, and range from 10 to 90 % of the pairs), with shared noise and with noise of their own.", "name": "fig-mend-coalesce"}}
 fig, ax = plt.subplots(figsize=(6, 2.8))
 for name, path in paths.items():
     apart = np.linalg.norm(path[:, ::2] - path[:, 1::2], axis=(2, 3))
@@ -879,10 +889,11 @@ plt.show()
 
 # %% [markdown]
 # Chains in the same valley approach each other; at a ridge, one may fall to either side, and a pair is torn apart again, until
-# both have followed the noise into the same valley. Averages over the batch are in the end averages over a handful of states.
-# Look at the temperature: for chains of their own its error is the scatter in the last column over $\sqrt{64}$. Merged chains
-# show the temperature of *one* state, which can miss by the whole scatter of the row above or more, and looks like a sampler
-# that is too hot or too cold. No larger batch reduces such errors, and in training that is the negative phase. No crash, no
+# both have followed the noise into the same valley. Averages over the batch are in the end averages over one state, or a few.
+# Look at the temperature: for chains with noise of their own its error is the scatter in the last column over $\sqrt{64}$. Merged
+# chains all show the reading of *one* state. It can miss by the whole scatter of single readings (the last column of the first
+# row) or more, and looks like a sampler that is too hot or too cold; and since copies agree with each other, their own small
+# scatter makes the wrong number look precise. No larger batch reduces such errors, and in training that is the negative phase. No crash, no
 # warning. Broadcasting is silent in all frameworks: check the shape of the noise, or let a test compare two chains.
 #
 # ## Exercises
