@@ -301,8 +301,10 @@ plt.show()
 # steps of $n$ data each:
 #
 # $$
-# \Delta = \frac{\epsilon\Lambda}4 \Bigl[ \frac Nn\,\frac{N-n}{N-1} + 1 \Bigr] \approx \frac{\epsilon\Lambda}4\,\frac Nn, \qquad
-# \text{data visited per relaxation time} = \frac{2}{\epsilon\Lambda}\, n \approx \frac{N}{2\Delta} .
+# \begin{aligned}
+# \Delta &= \frac{\epsilon\Lambda}4 \Bigl[ \frac Nn\,\frac{N-n}{N-1} + 1 \Bigr] \approx \frac{\epsilon\Lambda}4\,\frac Nn, \\
+# \text{data visited per relaxation time} &= \frac{2}{\epsilon\Lambda}\, n \approx \frac{N}{2\Delta} .
+# \end{aligned}
 # $$ (eq-sgld-cost)
 #
 # The batch size has dropped out, for any $n$ up to the full gradient. **Independent minibatches buy cheaper steps, not cheaper samples**
