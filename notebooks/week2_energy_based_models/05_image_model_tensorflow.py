@@ -374,6 +374,55 @@ plt.show()
 # The mean change was taken off, because a constant in $E$ means nothing: energies of two models can only be compared with their
 # $\log Z$. What scatters across the diagonal is chance, what follows it has been learned.
 #
+# ### Noise becomes digits
+#
+# The chains on the right are old. Here are fresh ones, from uniform noise, in the compiled loop; and the energies that the model
+# gives to them, to held-out images, and to outliers: the same images with their halves swapped, and noise.
+
+# %%
+x, path = fresh(200, np.random.default_rng([seed, 30])), []
+for i, length in enumerate((10, 90, 900)):
+    path.append(x)
+    x = in_keras.langevin(
+        energy,
+        tf.constant(x, tf.float32),
+        step=step,
+        n_steps=length,
+        seed=[seed, 31 + i],
+    ).numpy()
+path.append(x)
+groups = {
+    "held-out images": x_test,
+    "chains": x,
+    "halves swapped": np.roll(x_test, side // 2, axis=1),
+    "uniform noise": fresh(n_test, np.random.default_rng([seed, 35])),
+}
+values = {k: observables(energy, v)[0] for k, v in groups.items()}
+real, noisy = values["held-out images"], values["uniform noise"]
+verify(
+    "probability that uniform noise has the higher energy (AUROC)",
+    np.mean(real < noisy[:, None]),
+    at_least=0.99,
+    source="labels; all pairs of an image and a noise",
+)
+
+# %% [markdown]
+# Predict where the swapped images lie: a pixel histogram cannot tell them from images.
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Left: four rows of ten images, uniform noise at the top, grainy strokes below, digit-like shapes in the last two rows. Right: histograms of energies; images and chains overlap, swapped images lie higher and overlap partly, noise lies far to the right."}, "figure": {"caption": "Left: ten chains from noise (top), after 10, 100 and 1000 steps. Right: energies of held-out images, chains and outliers.", "name": "fig-mend-energies"}}
+fig, axes = plt.subplots(1, 2, figsize=(7, 2.6), width_ratios=[1.3, 1])
+strip = np.concatenate([stage[:10] for stage in path])
+image_grid(strip, 10, ax=axes[0], limits=(-1.3, 1.3))
+edges = np.histogram_bin_edges(np.concatenate([*values.values()]), 80)
+for name, v in values.items():
+    axes[1].hist(v, edges, density=True, histtype="step", label=name)
+axes[1].set(xlabel="energy (nats, up to a constant)", ylabel="density")
+axes[1].legend(fontsize="x-small")
+plt.show()
+
+# %% [markdown]
+# The swapped images lie above most images: the energy knows where strokes belong.
+#
 # ### Save, load
 #
 # A registered `keras.Model` saves its weights with what is needed to build it again (`get_config`). The loaded model must give
