@@ -421,8 +421,19 @@ axes[1].legend(fontsize="x-small")
 plt.show()
 
 # %% [markdown]
-# The swapped images lie above most images: the energy knows where strokes belong.
-#
+# The swapped images lie above most images: the energy knows where strokes belong. If it did not, an image and a swapped one
+# would be ordered by a coin toss, and the probability of $n$ against $n$ would be $\frac12$ with a standard error of $1/\sqrt{6n}$.
+
+# %%
+swapped = values["halves swapped"]
+verify(
+    "probability that a swapped image has the higher energy",
+    np.mean(real < swapped[:, None]),
+    at_least=0.5 + 5 / np.sqrt(6 * n_test),
+    source="five standard errors of a coin toss",
+)
+
+# %% [markdown]
 # ### Save, load
 #
 # A registered `keras.Model` saves its weights with what is needed to build it again (`get_config`). The loaded model must give
