@@ -806,7 +806,7 @@ plt.show()
 #
 # What does a failed check look like? Here is a famous slip, the Jacobian $r$ forgotten in polar coordinates:
 
-# %%
+# %% tags=["shows-failed-claim"]
 z_slip = 2 * np.pi * quad(lambda r: np.exp(-((r**2 - 1) ** 2) / T), 0, 4)[0]
 try:
     verify(

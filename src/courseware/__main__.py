@@ -63,6 +63,42 @@ def run(
 
 
 @app.command()
+def seeds(
+    seeds: Annotated[
+        str, typer.Option(help="Like 1..10, or 1,4..6.")
+    ] = "1..10",
+    week: Week = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(help="Address of a running scheduler of Dask."),
+    ] = None,
+    jobs: Jobs = None,
+    cell_limit: CellLimit = None,
+):
+    """Execute every notebook with every seed, and count failed claims."""
+    from courseware import commands
+    from courseware import seeds as module
+
+    root = library.ROOT
+    if not library.find(root, week):
+        raise typer.BadParameter(f"there is no notebook of week {week}")
+    try:
+        numbers = module.parse(seeds)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    with commands.alone(root):
+        passed = module.run(
+            root,
+            numbers,
+            week=week,
+            scheduler=scheduler,
+            jobs=jobs,
+            limits=commands.limits(None, cell_limit),
+        )
+    raise typer.Exit(not passed)
+
+
+@app.command()
 def notebooks(
     everything: Annotated[
         bool, typer.Option("--all", help="Execute unchanged ones as well.")

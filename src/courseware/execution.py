@@ -145,16 +145,20 @@ def temporary_folder(root):
         shutil.rmtree(path, ignore_errors=True)
 
 
-def execute(tasks, root, *, jobs, limits, on_change=lambda: None):
+def execute(
+    tasks, root, *, jobs, limits, threads=None, on_change=lambda: None
+):
     """Execute all tasks, the longest first, `jobs` at a time.
 
     Each task ends in state "done" or "failed"; one that fails does not stop
     the others. `on_change` is called about ten times a second and whenever a
-    task changes. An interruption ends all workers and their kernels.
+    task changes. An interruption ends all workers and their kernels. Each
+    notebook has `threads` threads to compute with, or its share of the cores.
     """
     prepare(root)
     jobs = max(1, min(jobs, len(tasks)))
-    variables = environment(root, max(1, cores() // jobs))
+    threads = threads or max(1, cores() // jobs)
+    variables = environment(root, threads)
     changes, stop = queue.Queue(), threading.Event()
     with temporary_folder(root) as folder, ThreadPoolExecutor(jobs) as pool:
         waiting = [task for task in tasks if task.state == "waiting"]

@@ -1,0 +1,237 @@
+"""Do the claims hold for other seeds? Every notebook, with every seed.
+
+The executions are independent of each other, so Dask distributes them: over
+the cores of this machine, or over whatever workers a running scheduler has.
+A worker that dies costs what it was doing; that begins again on another one.
+A claim that fails does not stop its notebook, but is counted, unless its cell
+has the tag "shows-failed-claim".
+"""
+
+import json
+import logging
+import os
+import re
+import tempfile
+from collections import Counter
+from contextlib import contextmanager
+from pathlib import Path
+
+import nbformat
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
+from rich.table import Table
+
+from advml.checks import GO_ON
+from courseware import commands, execution, library, publish
+
+CONSOLE = Console(highlight=False, soft_wrap=True)
+
+
+def parse(text):
+    """Seeds of "1..10", "3" or "1,4..6", in order and without repetition."""
+    seeds = []
+    for part in text.split(","):
+        found = re.fullmatch(r"\s*(\d+)(?:\.\.(\d+))?\s*", part)
+        if not found or int(found[2] or found[1]) < int(found[1]):
+            raise ValueError(
+                f"seeds must be like 1..10 or 1,4..6, not {text!r}"
+            )
+        first = int(found[1])
+        seeds += range(first, int(found[2] or first) + 1)
+    return list(dict.fromkeys(seeds))
+
+
+def run(root, seeds, *, limits, week=None, scheduler=None, jobs=None):
+    """Execute the notebooks of a week, or all, and show how claims fared.
+
+    Returns whether every claim held for every seed. The results are written
+    to _build/seeds.json as well.
+    """
+    with _client(scheduler, jobs) as client:
+        results = []
+        futures = _submit(client, root, seeds, week, limits)
+        with _progress(len(futures)) as advance:
+            for result in _completed(futures):
+                results.append(result)
+                advance(result)
+    results.sort(key=lambda result: (result["name"], result["seed"]))
+    content = {"seeds": seeds, "results": results}
+    library.replace(
+        root / "_build" / "seeds.json", json.dumps(content, indent=1)
+    )
+    return show(results)
+
+
+@contextmanager
+def _client(scheduler, jobs):
+    """Connect to a scheduler, or start workers on this machine."""
+    from distributed import Client, LocalCluster
+
+    if scheduler is not None:
+        with Client(scheduler, timeout="10s") as client:
+            yield client
+        return
+    with (
+        LocalCluster(
+            n_workers=jobs or execution.default_jobs(),
+            threads_per_worker=1,
+            memory_limit=0,  # it would not count the kernels
+            dashboard_address=":0",
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+def _submit(client, root, seeds, week, limits):
+    """Futures of all executions, the longest notebooks first."""
+    futures = {}
+    for notebook in library.find(root, week):
+        if not notebook.source.exists():
+            continue
+        text = nbformat.writes(library.read_source(notebook))
+        expected = min(commands._expected(notebook, root), 1e6)
+        for seed in seeds:
+            future = client.submit(
+                execute_once,
+                notebook.name,
+                text,
+                seed,
+                limits,
+                pure=False,
+                priority=expected,
+            )
+            futures[future] = notebook.name, seed
+    if not futures:
+        raise ValueError(f"there is no notebook for week {week}")
+    return futures
+
+
+def execute_once(name, text, seed, limits):
+    """Execute one notebook with one seed; what a worker of Dask does.
+
+    Returns name, seed, seconds, claims as `verify` left them, and error:
+    what stopped the notebook, or nothing.
+    """
+    os.environ[GO_ON] = "1"
+    with tempfile.TemporaryDirectory() as folder:
+        task = execution.Task(
+            name=name,
+            notebook=nbformat.reads(text, as_version=4),
+            output=Path(folder) / "executed.ipynb",
+            parameters={"seed": seed},
+        )
+        execution.execute(
+            [task], library.ROOT, jobs=1, limits=limits, threads=1
+        )
+        claims = []
+        if task.state == "done":
+            claims = claims_made(library.read_executed(task.output))
+    return {
+        "name": name,
+        "seed": seed,
+        "seconds": round(task.seconds, 1),
+        "error": task.failure if task.state != "done" else "",
+        "claims": claims,
+    }
+
+
+def claims_made(notebook):
+    """Claims that are meant to hold, of an executed notebook, in order."""
+    cells = [
+        cell
+        for cell in library.code_cells(notebook)
+        if "shows-failed-claim" not in library.tags(cell)
+    ]
+    return publish.claims(nbformat.v4.new_notebook(cells=cells))
+
+
+def _completed(futures):
+    """Results as they come; that of a lost execution says what happened."""
+    from distributed import as_completed
+
+    for future in as_completed(futures):
+        name, seed = futures[future]
+        if future.status == "finished":
+            yield future.result()
+        else:
+            error = f"{name}: {future.exception()}"
+            yield {"name": name, "seed": seed, "seconds": None} | {
+                "error": error,
+                "claims": [],
+            }
+
+
+@contextmanager
+def _progress(total):
+    """A bar on a terminal, and a line per execution anywhere else."""
+    columns = *Progress.get_default_columns()[:2], MofNCompleteColumn()
+    with Progress(
+        *columns,
+        TimeElapsedColumn(),
+        console=CONSOLE,
+        disable=not CONSOLE.is_terminal,
+    ) as bar:
+        task = bar.add_task("executions", total=total)
+
+        def advance(result):
+            bar.advance(task)
+            failed = sum("failed" in claim for claim in result["claims"])
+            state = f"{failed} of {len(result['claims'])} claims failed"
+            state = result["error"] or state
+            if failed or result["error"] or not CONSOLE.is_terminal:
+                line = f"{result['name']}, seed {result['seed']}: {state}"
+                CONSOLE.print(line, markup=False)
+
+        yield advance
+
+
+def failures(results):
+    """Count failed seeds: {(notebook, claim): [(seed, what failed), …]}.
+
+    A claim that is made twice in a notebook, as in a loop, counts as two.
+    """
+    found = {}
+    for result in results:
+        seen = Counter()
+        for claim in result["claims"]:
+            text = claim["claim"]
+            seen[text] += 1
+            if seen[text] > 1:
+                text = f"{text} ({seen[text]})"
+            place = found.setdefault((result["name"], text), [])
+            if "failed" in claim:
+                place.append((result["seed"], claim["failed"]))
+    return found
+
+
+def show(results):
+    """Print notebook × claim with the number of failed seeds.
+
+    Only claims that failed have a row. Returns whether there are none, and
+    every notebook came to its end.
+    """
+    found, errors = failures(results), [r for r in results if r["error"]]
+    runs = Counter(result["name"] for result in results)
+    bad = {key: failed for key, failed in found.items() if failed}
+    if bad:
+        table = Table("notebook", "claim", "failed", "seeds")
+        for (name, claim), failed in bad.items():
+            seeds = ", ".join(str(seed) for seed, _ in failed)
+            count = f"{len(failed)} of {runs[name]}"
+            table.add_row(name, escape(claim), count, seeds)
+        CONSOLE.print(table)
+        for (name, _), failed in bad.items():
+            for seed, what in failed:
+                CONSOLE.print(f"{name}, seed {seed}: {what}", markup=False)
+    for result in errors:
+        line = f"stopped with seed {result['seed']}: {result['error']}"
+        CONSOLE.print(line, style="red", markup=False)
+    CONSOLE.print(
+        f"{len(found)} claims in {len(runs)} notebooks, "
+        f"{len(results)} executions: {len(bad)} claims failed for some seed, "
+        f"{len(errors)} executions did not end"
+    )
+    return not bad and not errors

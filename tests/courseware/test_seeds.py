@@ -1,0 +1,156 @@
+"""Executions for many seeds: what fails is counted, who dies is replaced."""
+
+import json
+import threading
+import time
+
+import psutil
+import pytest
+from distributed import Client, LocalCluster
+from typer.testing import CliRunner
+
+from courseware import __main__, execution, seeds
+
+LIMITS = execution.Limits(cell=60, notebook=240)
+VERIFY = """\
+from advml.checks import verify
+verify("seeds are small", seed, at_most=2, source="none")
+verify("seeds are even", seed % 2, equals=0, source="none")
+for _ in range(2):
+    verify("one is one", 1, equals=1, source="none")
+"""
+SHOWN = """\
+# %% [markdown]
+# A sentence.
+
+# %% tags=["shows-failed-claim"]
+from advml.checks import verify
+verify("one is two", 1, equals=2, source="none")
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with (
+        LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            memory_limit=0,
+            dashboard_address=":0",
+        ) as cluster,
+        Client(cluster),
+    ):
+        yield cluster
+
+
+@pytest.mark.parametrize(
+    ("text", "want"),
+    [
+        ("1..3", [1, 2, 3]),
+        ("7", [7]),
+        ("0, 4..5", [0, 4, 5]),
+        ("2..3,1..2", [2, 3, 1]),
+    ],
+)
+def test_seeds_are_parsed(text, want):
+    assert seeds.parse(text) == want
+
+
+@pytest.mark.parametrize("text", ["", "3..1", "a", "1..", "-1", "1.5", "1,,2"])
+def test_what_is_no_list_of_seeds_is_refused(text):
+    with pytest.raises(ValueError, match=r"seeds must be like 1\.\.10"):
+        seeds.parse(text)
+    result = CliRunner().invoke(__main__.app, ["seeds", "--seeds", text])
+    assert result.exit_code == 2
+    assert "seeds must be like" in result.output
+
+
+def test_failed_claims_are_counted_and_do_not_stop_their_notebook(
+    course, cluster, capsys, monkeypatch
+):
+    monkeypatch.setattr(seeds.CONSOLE, "width", 200)
+    path = course.write("week1_a/01_claims", VERIFY)
+    path.write_text(path.read_text() + "\n" + SHOWN)
+    course.write("week1_a/02_stops", "if seed == 3:\n    raise OSError('no')")
+    passed = seeds.run(
+        course.root,
+        [1, 2, 3],
+        limits=LIMITS,
+        scheduler=cluster.scheduler_address,
+    )
+    assert not passed
+    content = json.loads((course.root / "_build/seeds.json").read_text())
+    assert content["seeds"] == [1, 2, 3]
+    found = seeds.failures(content["results"])
+    name = "week1_a/01_claims"
+    assert {key: [seed for seed, _ in bad] for key, bad in found.items()} == {
+        (name, "seeds are small"): [3],
+        (name, "seeds are even"): [1, 3],
+        (name, "one is one"): [],
+        (name, "one is one (2)"): [],
+    }
+    said = capsys.readouterr().out
+    assert "seeds are even" in said and "2 of 3" in said
+    assert "measured 3, expected ≤ 2" in said
+    assert "one is two" not in said
+    assert "stopped with seed 3: week1_a/02_stops, cell 2" in said
+    assert "OSError: no" in said
+    assert "2 claims failed for some seed, 1 executions did not end" in said
+
+
+def test_claims_that_hold_for_all_seeds_pass(course, capsys):
+    """Without a scheduler there are workers on this machine."""
+    course.write("week1_a/01_claims", VERIFY)
+    assert seeds.run(course.root, [0, 2], limits=LIMITS, jobs=1)
+    assert "0 claims failed for some seed" in capsys.readouterr().out
+
+
+def test_a_worker_that_is_killed_does_not_lose_the_run(
+    course, cluster, tmp_path
+):
+    """One of two workers is killed, with the kernel of its notebook."""
+    kernels = tmp_path / "kernels"
+    kernels.mkdir()
+    course.write(
+        "week1_a/01_waits",
+        "import os, pathlib, time\n"
+        f"pathlib.Path({str(kernels)!r}, str(os.getpid())).touch()\n"
+        f"while len(list(pathlib.Path({str(kernels)!r}).iterdir())) < 3:\n"
+        "    time.sleep(0.1)\n",
+        VERIFY,
+    )
+    results = []
+    thread = threading.Thread(
+        target=lambda: results.append(
+            seeds.run(
+                course.root,
+                [0, 2],
+                limits=LIMITS,
+                scheduler=cluster.scheduler_address,
+            )
+        )
+    )
+    thread.start()
+    wait_for(lambda: len(list(kernels.iterdir())) == 2)
+    nanny = next(iter(cluster.workers.values()))
+    psutil.Process(nanny.pid).kill()
+    thread.join(120)
+    assert results == [True]
+    assert len(list(kernels.iterdir())) >= 3
+    content = json.loads((course.root / "_build/seeds.json").read_text())
+    assert [r["seed"] for r in content["results"]] == [0, 2]
+    wait_for(lambda: not any(alive(path.name) for path in kernels.iterdir()))
+
+
+def alive(pid):
+    try:
+        return psutil.Process(int(pid)).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def wait_for(condition, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
