@@ -26,8 +26,14 @@ from advml.tensorflow.networks import (
 )
 from advml.validation import count
 
+
+def _leaky_relu(y):
+    """y above zero, SLOPE·y below. TensorFlow's rounds the slope to single."""
+    return tf.maximum(y, SLOPE * y)
+
+
 ACTIVATIONS = {
-    "leaky_relu": lambda y: tf.nn.leaky_relu(y, SLOPE),
+    "leaky_relu": _leaky_relu,
     "silu": tf.nn.silu,
     "tanh": tf.tanh,
 }
@@ -199,7 +205,7 @@ class ConvolutionalGenerator(_Generator):
             y = _normalised(y, bias, mean, variance)
             n = tf.cast(tf.size(y) / bias.shape[0], y.dtype)
             seen.append((mean, variance * n / (n - 1)))
-        return tf.nn.leaky_relu(y, SLOPE)
+        return _leaky_relu(y)
 
     def remember(self, seen):
         """Let running means and variances follow those of a batch."""
@@ -306,7 +312,7 @@ class ConvolutionalDiscriminator(Network):
         y = x[..., None]
         *convolutions, last = self.pairs
         for kernel, bias in convolutions:
-            y = tf.nn.leaky_relu(halve(y, kernel, bias), SLOPE)
+            y = _leaky_relu(halve(y, kernel, bias))
         y = tf.reshape(y, (-1, last[0].shape[0]))
         return dense([last], y, None)[:, 0]
 
