@@ -20,7 +20,7 @@ from advml.gan import save_checkpoint as save_checkpoint
 from advml.tensorflow.networks import (
     Network,
     dense,
-    halve,
+    halve_turned,
     tensors,
     transposed,
 )
@@ -312,7 +312,7 @@ class ConvolutionalDiscriminator(Network):
         y = x[..., None]
         *convolutions, last = self.pairs
         for kernel, bias in convolutions:
-            y = _leaky_relu(halve(y, kernel, bias))
+            y = _leaky_relu(halve_turned(y, kernel, bias))
         y = tf.reshape(y, (-1, last[0].shape[0]))
         return dense([last], y, None)[:, 0]
 
