@@ -217,6 +217,32 @@ def mode_coverage(x, centres, scale, *, radius=3.0):
     )
 
 
+def hidden_features(classifier, x):
+    """Return the last hidden layer of a classifier, (n, n_features).
+
+    In these features a Fréchet distance compares what a classifier has
+    learned to look at, and not single pixels.
+
+    Parameters
+    ----------
+    classifier : sklearn.neural_network.MLPClassifier
+        Fitted, with rectified units (its default) and a hidden layer.
+    x : array (n, ...)
+        Data as the classifier has seen it, up to its shape.
+    """
+    if getattr(classifier, "activation", None) != "relu":
+        raise ValueError(
+            f"classifier must be an MLPClassifier of relu, not {classifier!r}"
+        )
+    x = finite("x", x)
+    y = shaped("x", x.reshape(len(x), -1), classifier.coefs_[0].shape[:1])
+    for kernel, bias in list(
+        zip(classifier.coefs_, classifier.intercepts_, strict=True)
+    )[:-1]:
+        y = np.maximum(y @ kernel + bias, 0)
+    return y
+
+
 def precision_recall(real, fake, *, n_neighbours=3):
     """Return precision and recall of samples (eq-gan-precision-recall).
 

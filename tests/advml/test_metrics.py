@@ -5,8 +5,10 @@ import pytest
 from scipy.integrate import quad
 from scipy.linalg import sqrtm
 from scipy.signal import lfilter
-from scipy.special import entr
+from scipy.special import entr, softmax
 from scipy.stats import chi2
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.neural_network import MLPClassifier
 
 from advml import metrics
 
@@ -401,3 +403,35 @@ def test_precision_and_recall_see_invention_and_loss():
 def test_coverage_refuses_bad_input(function, arguments, name):
     with pytest.raises(ValueError, match=name):
         function(*arguments)
+
+
+# ----- features -------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(90, 2, 3)), rng.integers(0, 3, 90)
+    fitted = MLPClassifier((7, 5), max_iter=20, random_state=0)
+    with pytest.warns(ConvergenceWarning):
+        fitted.fit(x.reshape(90, -1), y)
+    return fitted, x
+
+
+def test_the_output_layer_reads_the_hidden_features(classifier):
+    classifier, x = classifier
+    y = metrics.hidden_features(classifier, x)
+    assert y.shape == (90, 5)
+    assert y.min() == 0
+    logits = y @ classifier.coefs_[-1] + classifier.intercepts_[-1]
+    np.testing.assert_allclose(
+        softmax(logits, axis=1), classifier.predict_proba(x.reshape(90, -1))
+    )
+
+
+def test_hidden_features_refuse_what_does_not_fit(classifier):
+    classifier, x = classifier
+    with pytest.raises(ValueError, match=r"x must have shape \(..., 6\)"):
+        metrics.hidden_features(classifier, x[:, :1])
+    with pytest.raises(ValueError, match="classifier must be"):
+        metrics.hidden_features(MLPClassifier(activation="tanh"), x)
