@@ -1,8 +1,12 @@
 """Statistics of correlated samples, and distances between distributions."""
 
-import numpy as np
+from dataclasses import dataclass
 
-from advml.validation import finite, shaped
+import numpy as np
+from scipy.spatial import cKDTree
+from scipy.spatial.distance import cdist
+
+from advml.validation import count, finite, positive, shaped
 
 
 def autocorrelation_function(x):
@@ -153,6 +157,130 @@ def frechet_gaussian(mean_x, cov_x, mean_y, cov_y):
     overlap = np.linalg.svd(product, compute_uv=False).sum()
     shift = np.sum((mean_x - mean_y) ** 2)
     return float(shift + np.trace(cov_x) + np.trace(cov_y) - 2 * overlap)
+
+
+@dataclass(frozen=True)
+class ModeCoverage:
+    """What :func:`mode_coverage` finds in samples of a mixture.
+
+    Attributes
+    ----------
+    n_covered : int
+        Modes with at least one sample within the radius.
+    quality : float
+        Fraction of samples within the radius of their nearest mode.
+    weights : array (K,)
+        Fractions of the samples nearest to each mode.
+    divergence : float
+        KL(weights‖uniform) in nats.
+    """
+
+    n_covered: int
+    quality: float
+    weights: np.ndarray
+    divergence: float
+
+
+def mode_coverage(x, centres, scale, *, radius=3.0):
+    """Count the modes of a mixture that samples reach (eq-gan-coverage).
+
+    A sample belongs to the nearest centre, and is good if it lies within
+    `radius` times `scale` of it. Of the mixture's own samples in d dimensions
+    P(χ²_d ≤ radius²) are good (in the plane 1 - exp(-radius²/2), 0.989 for
+    three), and the divergence of their weights is (K - 1)/2n on average.
+
+    Parameters
+    ----------
+    x : array (n, d)
+    centres : array (K, d)
+    scale : float
+        Standard deviation of each mode, in units of x.
+    radius : float
+        In units of `scale`.
+
+    Returns a :class:`ModeCoverage`.
+
+    Source: A. Srivastava et al., VEEGAN, NeurIPS 2017 (arXiv:1705.07761).
+    """
+    x, centres = _points("x", x), _points("centres", centres)
+    shaped("x", x, (centres.shape[1],))
+    limit = positive("radius", radius) * positive("scale", scale)
+    distance, mode = cKDTree(centres).query(x)
+    good = distance <= limit
+    weights = np.bincount(mode, minlength=len(centres)) / len(x)
+    uniform = np.full(len(centres), 1 / len(centres))
+    return ModeCoverage(
+        n_covered=len(np.unique(mode[good])),
+        quality=float(good.mean()),
+        weights=weights,
+        divergence=float(kl_divergence(weights, uniform)),
+    )
+
+
+def hidden_features(classifier, x):
+    """Return the last hidden layer of a classifier, (n, n_features).
+
+    In these features a Fréchet distance compares what a classifier has
+    learned to look at, and not single pixels.
+
+    Parameters
+    ----------
+    classifier : sklearn.neural_network.MLPClassifier
+        Fitted, with rectified units (its default) and a hidden layer.
+    x : array (n, ...)
+        Data as the classifier has seen it, up to its shape.
+    """
+    if getattr(classifier, "activation", None) != "relu":
+        raise ValueError(
+            f"classifier must be an MLPClassifier of relu, not {classifier!r}"
+        )
+    x = finite("x", x)
+    y = shaped("x", x.reshape(len(x), -1), classifier.coefs_[0].shape[:1])
+    for kernel, bias in list(
+        zip(classifier.coefs_, classifier.intercepts_, strict=True)
+    )[:-1]:
+        y = np.maximum(y @ kernel + bias, 0)
+    return y
+
+
+def precision_recall(real, fake, *, n_neighbours=3):
+    """Return precision and recall of samples (eq-gan-precision-recall).
+
+    A ball around each point reaches to its `n_neighbours`-th neighbour of
+    the same set. Precision is the fraction of `fake` (m, d) inside a ball of
+    `real` (n, d), recall that of `real` inside a ball of `fake`. Both depend
+    on n and m: compare with two samples of the data.
+
+    Source: T. Kynkäänniemi et al., NeurIPS 2019 (arXiv:1904.06991).
+    """
+    real, fake = _points("real", real), _points("fake", fake)
+    shaped("fake", fake, (real.shape[1],))
+    k = count("n_neighbours", n_neighbours)
+    for name, points in (("real", real), ("fake", fake)):
+        if len(points) <= k:
+            raise ValueError(
+                f"{name} must have more than n_neighbours = {k} rows, but "
+                f"has {len(points)}"
+            )
+    return _inside(fake, real, k), _inside(real, fake, k)
+
+
+def _inside(x, points, k):
+    """Fraction of x inside of a ball around one of the points."""
+    distance = cdist(points, points)
+    # The nearest neighbour of a point is the point itself.
+    radius = np.partition(distance, k, axis=1)[:, k]
+    return float((cdist(x, points) <= radius).any(axis=1).mean())
+
+
+def _points(name, x):
+    """Rows (n, d) of finite numbers, n, d >= 1."""
+    x = finite(name, x)
+    if x.ndim != 2 or 0 in x.shape:
+        raise ValueError(
+            f"{name} must have shape (n, d) with n, d >= 1, not {x.shape}"
+        )
+    return x
 
 
 def _root(covariance):

@@ -22,9 +22,10 @@ from rich.console import Console
 from rich.table import Table
 from sklearn.neural_network import BernoulliRBM
 
+from advml import gan as adversarial
 from advml import ising
 from advml.metrics import integrated_autocorrelation_time
-from advml.pytorch import ebm, vae
+from advml.pytorch import ebm, gan, vae
 from advml.pytorch.rbm import RBM, train
 
 N_VISIBLE, N_HIDDEN, BATCH = 784, 500, 64
@@ -44,6 +45,8 @@ CHAIN = {  # of D. Foster, Generative Deep Learning (2023), chapter 7
 }
 N_STEPS = 10  # of the autoencoder, per measurement
 MNIST = 28  # its images' side; its layers are those of Keras' example
+N_UPDATES, GAME = 5, 64  # of the game, per measurement; images in a batch
+N_LATENT = 100
 
 
 def main(rounds=5, n_images=N_IMAGES, n_sweeps=40_000):
@@ -55,6 +58,8 @@ def main(rounds=5, n_images=N_IMAGES, n_sweeps=40_000):
         chains = langevin_times(rounds)
     with Console(file=sys.stderr).status("variational autoencoder"):
         autoencoders = vae_times(rounds)
+    with Console(file=sys.stderr).status("adversarial networks"):
+        games = gan_times(rounds)
     with Console(file=sys.stderr).status("Ising model"):
         sampling = sampling_times(max(1, rounds // 2), n_sweeps)
     results = {
@@ -64,6 +69,7 @@ def main(rounds=5, n_images=N_IMAGES, n_sweeps=40_000):
         "training": training_results(training, len(images)),
         "langevin": langevin_results(chains),
         "autoencoder": vae_results(autoencoders),
+        "game": gan_results(games),
         "sampling": sampling_results(sampling),
     }
     show(results)
@@ -447,6 +453,192 @@ def vae_results(seconds):
     }
 
 
+def gan_times(rounds):
+    """Seconds of N_UPDATES updates in each round, after one warm-up."""
+    players = (
+        gan.ConvolutionalGenerator(MNIST, N_LATENT, device="cpu"),
+        gan.ConvolutionalDiscriminator(MNIST, device="cpu"),
+    )
+    contestants = {
+        "advml.pytorch.gan": lambda: gan.train(
+            *players, digits(), n_updates=N_UPDATES, batch_size=GAME
+        ),
+        "plain PyTorch": plain_torch_game(),
+    }
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn) as other:
+        for name, run in (
+            ("advml.tensorflow.gan", tensorflow_game),
+            ("plain TensorFlow", plain_tensorflow_game),
+        ):
+            contestants[name] = lambda run=run: other.submit(run).result()
+        return alternate(contestants, rounds)
+
+
+def plain_torch_game():
+    """A loop with the layers of the default networks, each from torch.nn."""
+    nn, opposite = torch.nn, torch.nn.ConvTranspose2d
+    same = {"padding": 2, "bias": False}
+    twice = {"stride": 2, "output_padding": 1, **same}
+
+    def then(channels):
+        return nn.BatchNorm2d(channels), nn.LeakyReLU(0.2, inplace=True)
+
+    generator = nn.Sequential(
+        nn.Linear(N_LATENT, 7 * 7 * 256, bias=False),
+        nn.Unflatten(1, (256, 7, 7)),
+        *then(256),
+        opposite(256, 128, 5, **same),
+        *then(128),
+        opposite(128, 64, 5, **twice),
+        *then(64),
+        opposite(64, 1, 5, **twice | {"bias": True}),
+        nn.Tanh(),
+    )
+    discriminator = nn.Sequential(
+        nn.Conv2d(1, 64, 5, 2, 2),
+        nn.LeakyReLU(0.2, inplace=True),
+        nn.Conv2d(64, 128, 5, 2, 2),
+        nn.LeakyReLU(0.2, inplace=True),
+        nn.Flatten(),
+        nn.Linear(7 * 7 * 128, 1),
+    )
+    adams = [
+        torch.optim.Adam(net.parameters(), 2e-4, (0.5, 0.999))
+        for net in (generator, discriminator)
+    ]
+    loss, images = nn.BCEWithLogitsLoss(), torch.tensor(digits()[:, None])
+    real, fake = torch.ones(GAME, 1), torch.zeros(GAME, 1)
+
+    def run():
+        for _ in range(N_UPDATES):
+            x = images[torch.randint(len(images), (GAME,))]
+            made = generator(torch.randn(GAME, N_LATENT))
+            discriminator.zero_grad()
+            value = loss(discriminator(x), real)
+            value = value + loss(discriminator(made.detach()), fake)
+            value.backward()
+            adams[1].step()
+            generator.zero_grad()
+            loss(discriminator(made), real).backward()
+            adams[0].step()
+
+    return run
+
+
+def tensorflow_game():
+    """Updates as in the lectures; the first call compiles."""
+    if "game" not in compiled_once:
+        import advml.tensorflow.gan as tensorflow
+
+        rules = {"r1": 0.0, "gradient_penalty": 0.0, "n_critic": 1}
+        rules |= {"learning_rate": 2e-4, "final_learning_rate": None}
+        rules |= {"rate_ratio": 1.0, "betas": (0.5, 0.999)}
+        rules |= {"loss": "non-saturating", "averaging": None}
+        game = tensorflow._Game(
+            tensorflow.ConvolutionalGenerator(MNIST, N_LATENT, device="cpu"),
+            tensorflow.ConvolutionalDiscriminator(MNIST, device="cpu"),
+            adversarial.Rules(batch_size=GAME, **rules),
+            memory=None,
+            seed=0,
+        )
+        compiled_once["game"] = lambda: adversarial.play(
+            game, digits(), game.n_updates + N_UPDATES, None, None, 500
+        )
+    compiled_once["game"]()
+
+
+def plain_tensorflow_game():
+    """A loop of TensorFlow with layers of Keras; see plain_torch_game."""
+    if "plain game" not in compiled_once:
+        compiled_once["plain game"] = plain_tensorflow_loop()
+    compiled_once["plain game"]()
+
+
+def plain_tensorflow_loop():
+    """Layers as in TensorFlow's tutorial, with networks that take turns."""
+    from advml.tensorflow.gan import keras, tf
+
+    layers, opposite = keras.layers, keras.layers.Conv2DTranspose
+    same = {"padding": "same", "use_bias": False}
+
+    def then():
+        return layers.BatchNormalization(), layers.LeakyReLU(0.2)
+
+    generator = keras.Sequential(
+        [
+            keras.Input((N_LATENT,)),
+            layers.Dense(7 * 7 * 256, use_bias=False),
+            layers.Reshape((7, 7, 256)),
+            *then(),
+            opposite(128, 5, **same),
+            *then(),
+            opposite(64, 5, 2, **same),
+            *then(),
+            opposite(1, 5, 2, padding="same", activation="tanh"),
+        ]
+    )
+    discriminator = keras.Sequential(
+        [
+            keras.Input((MNIST, MNIST, 1)),
+            layers.Conv2D(64, 5, 2, "same"),
+            layers.LeakyReLU(0.2),
+            layers.Conv2D(128, 5, 2, "same"),
+            layers.LeakyReLU(0.2),
+            layers.Flatten(),
+            layers.Dense(1),
+        ]
+    )
+    loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    adams = [keras.optimizers.Adam(2e-4, 0.5) for _ in range(2)]
+    images = tf.constant(digits()[..., None])
+    real, fake = tf.ones((GAME, 1)), tf.zeros((GAME, 1))
+
+    @tf.function
+    def update():
+        rows = tf.random.uniform((GAME,), 0, len(images), tf.int32)
+        z = tf.random.normal((GAME, N_LATENT))
+        with tf.GradientTape() as tape:
+            made = generator(z, training=True)
+            with tape.stop_recording(), tf.GradientTape() as inner:
+                value = loss(real, discriminator(tf.gather(images, rows)))
+                value += loss(fake, discriminator(made))
+            with tape.stop_recording():
+                step(inner, value, discriminator, adams[1])
+            value = loss(real, discriminator(made))
+        step(tape, value, generator, adams[0])
+
+    def step(tape, value, network, adam):
+        weights = network.trainable_variables
+        slopes = tape.gradient(value, weights)
+        adam.apply_gradients(zip(slopes, weights, strict=True))
+
+    def run():
+        for _ in range(N_UPDATES):
+            update()
+
+    return run
+
+
+def gan_results(seconds):
+    """Ratios to the plain loops, and the time per update of each."""
+    return {
+        "milliseconds per update": {
+            name: 1e3 * statistics.median(values) / N_UPDATES
+            for name, values in seconds.items()
+        },
+        **{
+            f"plain loop's time over {name}'s": ratio(
+                seconds[plain], seconds[name]
+            )
+            for name, plain in (
+                ("advml.pytorch.gan", "plain PyTorch"),
+                ("advml.tensorflow.gan", "plain TensorFlow"),
+            )
+        },
+    }
+
+
 def sampling_times(rounds, n_sweeps):
     """Seconds per effective sample of |M| at L = 32, T_c, in each round."""
     samplers = {
@@ -523,6 +715,8 @@ TARGETS = {
     "plain loop's time over advml.tensorflow.ebm's": 1.0,
     "plain example's time over advml.pytorch.vae's": 0.77,
     "plain example's time over advml.tensorflow.vae's": 0.77,
+    "plain loop's time over advml.pytorch.gan's": 0.83,
+    "plain loop's time over advml.tensorflow.gan's": 0.83,
 }
 
 
@@ -542,6 +736,8 @@ def show(results):
         f"{CHAIN['n_steps']} steps, four convolutions (Foster, chapter 7)",
         "autoencoder": f"variational autoencoder of Keras' examples, "
         f"{MNIST}×{MNIST}, batch 128",
+        "game": f"adversarial networks with the layers of TensorFlow's "
+        f"tutorial, {MNIST}×{MNIST}, batch {GAME}",
         "sampling": f"Ising model, L = {LATTICE}, T_c, samples of |M|",
     }
     for part, title in titles.items():

@@ -22,7 +22,7 @@ LEAVES = {"checks", "display", "plotting", "validation"}
 LAYERS = [
     {"datasets", "ising"},
     {"rbm", "sampling", "likelihood", "metrics", "networks", "ebm"},
-    {"quantum", "vae"},
+    {"quantum", "vae", "gan"},
     {"pytorch", "tensorflow"},
 ]
 FRAMEWORKS = {

@@ -5,7 +5,10 @@ import pytest
 from scipy.integrate import quad
 from scipy.linalg import sqrtm
 from scipy.signal import lfilter
-from scipy.special import entr
+from scipy.special import entr, softmax
+from scipy.stats import chi2
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.neural_network import MLPClassifier
 
 from advml import metrics
 
@@ -316,3 +319,119 @@ def test_frechet_distance_refuses_what_is_no_sample(x, message):
 def test_frechet_gaussian_refuses_what_is_no_covariance(cov, message):
     with pytest.raises(ValueError, match=message):
         metrics.frechet_gaussian([0, 0], cov, [0, 0], np.eye(2))
+
+
+# ----- modes, precision and recall ------------------------------------------
+
+SQUARE = np.array([[0.0, 0.0], [2.0, 0.0], [0.0, 2.0], [2.0, 2.0]])
+
+
+def test_mode_coverage_counts_what_was_put_there():
+    x = np.array(
+        [[0.0, 0.0], [0.29, 0.0], [0.31, 0.0], [2.0, 0.5], [0.0, 2.1]]
+    )
+    found = metrics.mode_coverage(x, SQUARE, 0.1)
+    # The first two are good at (0, 0), the last at (0, 2); (2, 2) has none.
+    assert found.n_covered == 2
+    assert found.quality == pytest.approx(3 / 5)
+    np.testing.assert_allclose(found.weights, [3 / 5, 1 / 5, 1 / 5, 0])
+    entropy = -(0.6 * np.log(0.6) + 0.4 * np.log(0.2))
+    assert found.divergence == pytest.approx(np.log(4) - entropy)
+    assert metrics.mode_coverage(x, SQUARE, 0.1, radius=6).n_covered == 3
+
+
+def test_mode_coverage_of_the_mixture_itself_is_as_theory_says():
+    n, k = 400, 4
+    found = []
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        x = SQUARE[rng.integers(k, size=n)] + rng.normal(0, 0.1, (n, 2))
+        found.append(metrics.mode_coverage(x, SQUARE, 0.1))
+    quality = np.mean([f.quality for f in found])
+    p = chi2(2).cdf(9)
+    assert p == pytest.approx(1 - np.exp(-4.5))
+    error = np.sqrt(p * (1 - p) / (n * len(found)))
+    assert quality == pytest.approx(p, abs=5 * error)
+    divergence = np.mean([f.divergence for f in found])
+    # 2n KL is χ² with K - 1 degrees of freedom, of variance 2(K - 1).
+    error = np.sqrt(2 * (k - 1) / len(found)) / (2 * n)
+    assert divergence == pytest.approx((k - 1) / (2 * n), abs=5 * error)
+
+
+def test_precision_and_recall_of_points_on_a_line():
+    real = np.arange(5.0)[:, None]
+    # With one neighbour every real point has a ball of radius one.
+    fake = np.array([[-1.5], [-0.5], [2.0], [2.2], [7.0]])
+    precision, recall = metrics.precision_recall(real, fake, n_neighbours=1)
+    assert precision == pytest.approx(3 / 5)
+    # Balls: [-2.5, -.5], [-1.5, .5], [1.8, 2.2], [2, 2.4], [2.2, 11.8].
+    assert recall == pytest.approx(4 / 5)
+
+
+def test_precision_and_recall_see_invention_and_loss():
+    rng = np.random.default_rng(0)
+    draw = lambda modes: (  # noqa: E731
+        SQUARE[rng.choice(modes, 400)] + rng.normal(0, 0.1, (400, 2))
+    )
+    real, some, more = draw(2), draw([0]), draw(4)
+    precision, recall = metrics.precision_recall(real, some)
+    assert precision > 0.95
+    assert recall == pytest.approx(0.5, abs=5 * np.sqrt(0.25 / 400) + 0.02)
+    precision, recall = metrics.precision_recall(real, more)
+    assert precision == pytest.approx(0.5, abs=5 * np.sqrt(0.25 / 400) + 0.02)
+    assert recall > 0.9
+    assert (
+        metrics.precision_recall(real, more)
+        == metrics.precision_recall(more, real)[::-1]
+    )
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "name"),
+    [
+        (metrics.mode_coverage, (np.zeros(3), SQUARE, 0.1), "x"),
+        (metrics.mode_coverage, (np.zeros((3, 3)), SQUARE, 0.1), "x"),
+        (metrics.mode_coverage, (np.zeros((0, 2)), SQUARE, 0.1), "x"),
+        (metrics.mode_coverage, (SQUARE * np.nan, SQUARE, 0.1), "x"),
+        (metrics.mode_coverage, (SQUARE, SQUARE[0], 0.1), "centres"),
+        (metrics.mode_coverage, (SQUARE, SQUARE, 0.0), "scale"),
+        (metrics.precision_recall, (SQUARE, np.zeros((9, 3))), "fake"),
+        (metrics.precision_recall, (SQUARE[:3], SQUARE), "real"),
+        (metrics.precision_recall, (SQUARE, SQUARE[:2]), "fake"),
+    ],
+)
+def test_coverage_refuses_bad_input(function, arguments, name):
+    with pytest.raises(ValueError, match=name):
+        function(*arguments)
+
+
+# ----- features -------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(90, 2, 3)), rng.integers(0, 3, 90)
+    fitted = MLPClassifier((7, 5), max_iter=20, random_state=0)
+    with pytest.warns(ConvergenceWarning):
+        fitted.fit(x.reshape(90, -1), y)
+    return fitted, x
+
+
+def test_the_output_layer_reads_the_hidden_features(classifier):
+    classifier, x = classifier
+    y = metrics.hidden_features(classifier, x)
+    assert y.shape == (90, 5)
+    assert y.min() == 0
+    logits = y @ classifier.coefs_[-1] + classifier.intercepts_[-1]
+    np.testing.assert_allclose(
+        softmax(logits, axis=1), classifier.predict_proba(x.reshape(90, -1))
+    )
+
+
+def test_hidden_features_refuse_what_does_not_fit(classifier):
+    classifier, x = classifier
+    with pytest.raises(ValueError, match=r"x must have shape \(..., 6\)"):
+        metrics.hidden_features(classifier, x[:, :1])
+    with pytest.raises(ValueError, match="classifier must be"):
+        metrics.hidden_features(MLPClassifier(activation="tanh"), x)

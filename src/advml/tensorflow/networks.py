@@ -46,9 +46,23 @@ def dense(pairs, x, activation):
 def halve(y, kernel, bias):
     """Convolution with stride 2 and zeros of width size // 2 around y.
 
-    For even sides "same" is another: it has one zero less on the left.
+    For even sides "SAME" is another: it has one zero less on the left.
     """
-    return tf.nn.conv2d(y, kernel, 2, _padding(kernel)) + bias
+    width = [kernel.shape[0] // 2] * 2
+    padding = [[0, 0], width, width, [0, 0]]
+    return tf.nn.conv2d(y, kernel, 2, padding) + bias
+
+
+def halve_turned(y, kernel, bias):
+    """:func:`halve`, with images of even side and the kernel turned around.
+
+    Then "SAME" leaves out the zero on the right. On a CPU the slope in the
+    kernel takes half the time, that in y more.
+    """
+    if y.shape[1] % 2 == 1:
+        return tf.nn.conv2d(y, kernel, 2, "SAME") + bias
+    y = tf.nn.conv2d(_turned(y), _turned(kernel, 0), 2, "SAME")
+    return _turned(y) + bias
 
 
 def transposed(y, kernel, bias, side):
@@ -56,17 +70,20 @@ def transposed(y, kernel, bias, side):
 
     Pixel i of y puts the kernel around pixel 2i; what falls outside of the
     image is lost. If the side is that of y, the stride is 1 and not 2. The
-    kernel is (size, size, outputs, inputs): that of the convolution.
+    kernel is (size, size, outputs, inputs): that of the convolution. Images
+    of even side are turned around as in :func:`halve_turned`.
     """
     shape = tf.shape(y)[0], side, side, kernel.shape[2]
-    stride = 1 if side == y.shape[1] else 2
-    padding = _padding(kernel)
-    return tf.nn.conv2d_transpose(y, kernel, shape, stride, padding) + bias
+    if side == y.shape[1] or side % 2 == 1:
+        stride = 1 if side == y.shape[1] else 2
+        return tf.nn.conv2d_transpose(y, kernel, shape, stride, "SAME") + bias
+    y, kernel = _turned(y), _turned(kernel, 0)
+    return _turned(tf.nn.conv2d_transpose(y, kernel, shape, 2, "SAME")) + bias
 
 
-def _padding(kernel):
-    width = [kernel.shape[0] // 2] * 2
-    return [[0, 0], width, width, [0, 0]]
+def _turned(y, axis=1):
+    """Images, or from axis 0 a kernel, turned around by 180 degrees."""
+    return tf.reverse(y, [axis, axis + 1])
 
 
 def zeros_like(variables):

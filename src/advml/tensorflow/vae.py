@@ -16,7 +16,7 @@ from advml import vae as shared
 from advml.tensorflow.networks import (
     Network,
     dense,
-    halve,
+    halve_turned,
     tensors,
     transposed,
     zeros_like,
@@ -306,7 +306,7 @@ class ConvolutionalVAE(_VAE):
     def _encode(self, x):
         y = x[..., None]
         for kernel, bias in self.encoder[:-2]:
-            y = self.activation(halve(y, kernel, bias))
+            y = self.activation(halve_turned(y, kernel, bias))
         y = tf.reshape(y, (-1, self.encoder[-2][0].shape[0]))
         return dense(self.encoder[-2:], y, self.activation)
 
