@@ -160,7 +160,7 @@ fig.colorbar(picture, ax=axes[0], label="temperature $T$")
 near = T_test + rng.uniform(-0.03, 0.03, len(T_test))
 axes[1].plot(near, latent, ".", ms=2)
 axes[1].axvline(critical, color="0.3", ls="--")
-axes[1].set(xlabel="temperature $T$", ylabel="latent mean")
+axes[1].set(xlabel="temperature $T$")
 plt.show()
 
 # %% [markdown]
@@ -245,7 +245,7 @@ verify(
 # \langle\log p^*\rangle = -H(k) - \Bigl\langle\log\tbinom Nk\Bigr\rangle .
 # $$ (eq-exchangeable)
 #
-# No mean-field theory with one fluctuating field can do better. On the other hand the true distribution of the data is known: all temperatures are equally likely, so
+# No mean-field theory with one uniform fluctuating field can do better. On the other hand the true distribution of the data is known: all temperatures are equally likely, so
 #
 # $$
 # p(\mathbf s) = \frac1{13}\sum_T \frac{e^{-E(\mathbf s)/T}}{Z(T)} ,
@@ -478,8 +478,7 @@ ax.legend()
 plt.show()
 
 # %% [markdown]
-# Long waves are repaired first, and the nearest neighbour last: exactly where the energy is. One would need a latent variable for nearly each spin, and then nothing is compressed. The
-# Boltzmann machines of {lecture}`1.5` have the opposite bias: couplings between neighbours come first.
+# Long waves are repaired first, and the nearest neighbour last: exactly where the energy is. One would need a latent variable for nearly each spin, and then nothing is compressed.
 #
 # ## Break it: a transition without an order parameter
 #
