@@ -176,6 +176,43 @@ def correlations(size, temperature):
     L = 3 to 10: the transfer matrix of a row is 2^L × 2^L. `temperature` is a
     positive number. ValueError otherwise.
     """
+    row, transfer = _transfer_matrix(size, temperature)
+    power = [np.linalg.matrix_power(transfer, r) for r in range(size + 1)]
+    g = [row[:, 0] @ (power[r] * power[size - r].T) @ row for r in range(size)]
+    return np.array(g) / np.trace(power[size])
+
+
+def magnetisation_distribution(size, temperature):
+    """Return P(M) for M = -N, -N+2 ... N on the L×L torus, exact.
+
+    The characteristic function ⟨exp(iθM)⟩ is the partition function in the
+    imaginary field θ, by the transfer matrix of :func:`correlations`; N + 1
+    equidistant θ and a Fourier sum invert it (eq-order-magnetisation). Shape
+    (N + 1,), N = L², with an absolute error of order 1e-15. Arguments and
+    errors as in :func:`correlations`; time grows as L² 8^L.
+    """
+    row, transfer = _transfer_matrix(size, temperature)
+    n_spins, m = size**2, row.sum(axis=1)
+    angles = np.pi * np.arange(n_spins + 1) / (n_spins + 1)
+    half = (n_spins + 1) // 2 + 1  # π - θ gives the conjugate, up to a sign
+    characteristic = []
+    for angle in angles[:half]:
+        phase = np.exp(0.5j * angle * m)
+        twisted = phase[:, None] * transfer * phase
+        power = np.linalg.matrix_power(twisted, size // 2)
+        other = power @ twisted if size % 2 else power
+        characteristic.append((power * other.T).sum())
+    first = np.array(characteristic)
+    rest = (-1) ** n_spins * first[1 : n_spins + 2 - half].conj()
+    z = np.concatenate([first, rest[::-1]])
+    totals = np.arange(-n_spins, n_spins + 1, 2)
+    p = (np.exp(-1j * np.outer(totals, angles)) @ z).real
+    p = np.maximum(p, 0)  # where rounding has left -1e-17
+    return p / p.sum()
+
+
+def _transfer_matrix(size, temperature):
+    """Rows of L spins, (2^L, L), and the matrix between two of them."""
     size = count("size", size, at_least=3)
     if size > 10:
         raise ValueError(f"size must be at most 10, not {size}")
@@ -183,10 +220,7 @@ def correlations(size, temperature):
     row = 1 - 2.0 * (np.arange(2**size)[:, None] >> np.arange(size) & 1)
     inside = (row * np.roll(row, 1, axis=1)).sum(axis=1)
     bonds = row @ row.T + (inside[:, None] + inside) / 2
-    transfer = np.exp((bonds - bonds.max()) / temperature)
-    power = [np.linalg.matrix_power(transfer, r) for r in range(size + 1)]
-    g = [row[:, 0] @ (power[r] * power[size - r].T) @ row for r in range(size)]
-    return np.array(g) / np.trace(power[size])
+    return row, np.exp((bonds - bonds.max()) / temperature)
 
 
 # --- Exact transition matrices ----------------------------------------------

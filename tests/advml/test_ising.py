@@ -309,6 +309,43 @@ def test_correlations_refuse(size, temperature):
         ising.correlations(size, temperature)
 
 
+@pytest.mark.parametrize("temperature", [0.3, 1.0, T_C, 4.0])
+def test_magnetisation_against_enumeration(torus4, temperature):
+    spins, energies = torus4
+    up = (spins > 0).sum(axis=1)
+    weights = boltzmann(energies, temperature)
+    expected = np.bincount(up, weights, minlength=17)
+    measured = ising.magnetisation_distribution(4, temperature)
+    np.testing.assert_allclose(measured, expected, rtol=0, atol=1e-14)
+
+
+def test_magnetisation_of_nine_spins_against_enumeration():
+    spins = ising.all_configurations(3)
+    p = boltzmann(ising.energy(spins), 2.5)
+    expected = np.bincount((spins > 0).sum(axis=(1, 2)), p, minlength=10)
+    measured = ising.magnetisation_distribution(3, 2.5)
+    np.testing.assert_allclose(measured, expected, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("size", [5, 6, 7, 8])
+def test_second_moment_of_magnetisation_is_the_sum_of_correlations(size):
+    p = ising.magnetisation_distribution(size, 2.4)
+    total = np.arange(-(size**2), size**2 + 1, 2)
+    expected = size**2 * ising.correlations(size, 2.4).sum()
+    np.testing.assert_allclose(p @ total**2, expected, rtol=1e-12)
+    np.testing.assert_allclose(p, p[::-1], rtol=0, atol=1e-15)
+    assert p.min() > 0
+
+
+@pytest.mark.parametrize(
+    "size, temperature", [(2, 1.0), (11, 1.0), (8, 0.0), (8, [1.0, 2.0])]
+)
+def test_magnetisation_distribution_refuses(size, temperature):
+    name = "temperature" if size == 8 else "size"
+    with pytest.raises(ValueError, match=name):
+        ising.magnetisation_distribution(size, temperature)
+
+
 # --- Transition matrices ----------------------------------------------------
 
 
