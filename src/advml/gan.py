@@ -35,8 +35,14 @@ VALUES = (  # of an update, in the order in which the game returns them
 )
 
 
-def dense_layers(widths, activation, seed):
-    """Layers widths[0] → … → widths[-1], the last of them linear."""
+def dense_layers(widths, activation, seed, sharpness, reach):
+    """Layers widths[0] → … → widths[-1], the last of them linear.
+
+    The first kernel W is `sharpness` times its usual size. With `reach` each
+    unit of the first layer sees W·(x − c), with a centre c of its own that is
+    uniform in a cube from -reach to reach: steps lie all over the cube, and
+    not only where W·x = 0.
+    """
     if activation not in GAINS:
         raise ValueError(
             f"activation must be one of {list(GAINS)}, not {activation!r}"
@@ -44,7 +50,13 @@ def dense_layers(widths, activation, seed):
     rng, (*hidden, last) = np.random.default_rng(seed), pairwise(widths)
     gain = GAINS[activation]
     layers = [networks.dense(rng, *pair, gain=gain) for pair in hidden]
-    return [*layers, networks.dense(rng, *last, gain=1.0)]
+    layers.append(networks.dense(rng, *last, gain=1.0))
+    kernel, bias = layers[0]
+    kernel = positive("sharpness", sharpness) * kernel
+    if nonnegative("reach", reach):
+        centres = rng.uniform(-reach, reach, kernel.shape)
+        bias = -(kernel * centres).sum(axis=0)
+    return [(kernel, bias), *layers[1:]]
 
 
 def generator_layers(side, n_latent, channels, size, seed):
@@ -154,6 +166,7 @@ class Rules:
     final_learning_rate: float
     rate_ratio: float
     betas: tuple
+    instance_noise: float
     averaging: float
 
     def __post_init__(self):
@@ -165,14 +178,18 @@ class Rules:
         count("batch_size", self.batch_size)
         positive("learning_rate", self.learning_rate)
         positive("rate_ratio", self.rate_ratio)
+        nonnegative("instance_noise", self.instance_noise)
         self.betas = [fraction("betas", b) for b in self.betas]
         if len(self.betas) != 2:
             raise ValueError(f"betas must be a pair, not {self.betas!r}")
         if self.averaging is not None:
             fraction("averaging", self.averaging)
 
-    def rates(self, n_updates, done):
-        """Pairs of rates (generator, discriminator) of updates to come."""
+    def schedule(self, n_updates, done):
+        """Triples (generator's rate, discriminator's rate, noise) to come.
+
+        The noise falls to zero like (1 − t/0.8 n_updates)², and stays there.
+        """
         if count("n_updates", n_updates) < done:
             raise ValueError(
                 f"n_updates must be at least the {done} that were made "
@@ -181,7 +198,12 @@ class Rules:
         rates = learning_rates(
             self.learning_rate, self.final_learning_rate, n_updates
         )
-        return [(rate, self.rate_ratio * rate) for rate in rates[done:]]
+        left = np.maximum(1 - np.arange(n_updates) / (0.8 * n_updates), 0)
+        noises = (self.instance_noise * left**2).tolist()
+        return [
+            (rate, self.rate_ratio * rate, noise)
+            for rate, noise in zip(rates[done:], noises[done:], strict=True)
+        ]
 
 
 def check_loss(loss):
@@ -212,16 +234,22 @@ def check_players(generator, discriminator, data):
         )
 
 
-def draw(rng, data, n_latent, rules):
+def draw(rng, data, n_latent, rules, noise):
     """Rows of the data, drawn with replacement, and random numbers for them.
 
     Returns x (n_critic, batch_size, ...), z ~ N(0, 1) with n_latent
-    components for each x, and u uniform in [0, 1], one for each x.
+    components for each x, u uniform in [0, 1], one for each x, and e, normal
+    numbers of this noise to be added to samples; x has its own already.
     """
     shape = rules.n_critic, rules.batch_size
     x = data[rng.integers(len(data), size=shape)]
     z = rng.standard_normal((*shape, n_latent)).astype(data.dtype)
-    return x, z, rng.random(shape).astype(data.dtype)
+    u = rng.random(shape).astype(data.dtype)
+    e = np.zeros((rules.n_critic, *[1] * data.ndim), data.dtype)
+    if rules.instance_noise:
+        both = noise * rng.standard_normal((2, *x.shape))
+        x, e = x + both[0].astype(x.dtype), both[1].astype(x.dtype)
+    return x, z, u, e
 
 
 def stream(memory, seed):
@@ -237,8 +265,8 @@ def play(game, data, n_updates, callback, checkpoint, checkpoint_every):
     """Make the updates that are left, and return the memory of the game."""
     every = count("checkpoint_every", checkpoint_every)
     players, n_latent = game.players, game.generator.n_latent
-    for rates in game.rules.rates(n_updates, game.n_updates):
-        batch = draw(game.rng, data, n_latent, game.rules)
+    for *rates, noise in game.rules.schedule(n_updates, game.n_updates):
+        batch = draw(game.rng, data, n_latent, game.rules, noise)
         values = game.update(batch, rates)
         stop_if_diverged(game.n_updates, values)
         if callback is not None:

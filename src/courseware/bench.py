@@ -535,6 +535,7 @@ def tensorflow_game():
         rules |= {"learning_rate": 2e-4, "final_learning_rate": None}
         rules |= {"rate_ratio": 1.0, "betas": (0.5, 0.999)}
         rules |= {"loss": "non-saturating", "averaging": None}
+        rules |= {"instance_noise": 0.0}
         game = tensorflow._Game(
             tensorflow.ConvolutionalGenerator(MNIST, N_LATENT, device="cpu"),
             tensorflow.ConvolutionalDiscriminator(MNIST, device="cpu"),

@@ -15,13 +15,21 @@ import itertools
 import numpy as np
 import pytest
 import scipy.signal
+import scipy.stats
 import tensorflow as tf
 import torch
 from scipy.special import log_expit
 
 import advml.pytorch.gan as pytorch_gan
 import advml.tensorflow.gan as tensorflow_gan
-from advml.gan import EPSILON, MOMENTUM, NORMAL_EPSILON
+from advml.gan import (
+    EPSILON,
+    MOMENTUM,
+    NORMAL_EPSILON,
+    Rules,
+    dense_layers,
+    draw,
+)
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-11}
 
@@ -78,7 +86,7 @@ both = pytest.mark.parametrize("framework", FRAMEWORKS)
 precise = pytest.mark.parametrize("precision", list(TOLERANCE))
 DENSE = {
     "leaky": ((3, 2, (5, 4)), {}),
-    "silu": ((2, 4, (6,)), {"activation": "silu"}),
+    "silu": ((2, 4, (6,)), {"activation": "silu", "reach": 2.0}),
     "tanh": ((1, 3, (4,)), {"activation": "tanh"}),
     "linear": ((3, 2, ()), {}),
 }
@@ -372,9 +380,10 @@ def test_penalties_of_a_linear_discriminator(framework):
     a = layers[0][0][:, 0].astype(float)
     x, fake, u = normals(6, 2), normals(6, 2, seed=5), np.linspace(0, 1, 6)
     module = framework.module
-    got = float(module.r1_penalty(network, x))
+    got = float(framework.numpy(module.r1_penalty(network, x)))
     assert got == pytest.approx(a @ a / 2, rel=1e-12)
-    got = float(module.lipschitz_penalty(network, x, fake, u))
+    penalty = module.lipschitz_penalty(network, x, fake, u)
+    got = float(framework.numpy(penalty))
     assert got == pytest.approx((np.sqrt(a @ a) - 1) ** 2, rel=1e-10)
 
 
@@ -481,6 +490,7 @@ GAMES = {
     "plain": {},
     "saturating": {"loss": "saturating"},
     "r1": {"r1": 0.7, "rate_ratio": 0.5, "final_learning_rate": 0.0},
+    "annealed": {"instance_noise": 0.5, "n_critic": 2},
     "critic": {
         "loss": "wasserstein",
         "gradient_penalty": 10.0,
@@ -716,6 +726,47 @@ def test_same_names_and_arguments():
         assert list(one) == list(other), name
 
 
+def test_steps_of_the_first_layer_lie_all_over_the_cube():
+    """W·(x − c): with one input each unit has its step at x = −b/W."""
+    usual = dense_layers([1, 400, 1], "tanh", 0, 1.0, 0.0)
+    sharp = dense_layers([1, 400, 1], "tanh", 0, 3.0, 5.0)
+    np.testing.assert_allclose(sharp[0][0], 3 * usual[0][0])
+    np.testing.assert_array_equal(sharp[1][0], usual[1][0])
+    steps = -sharp[0][1] / sharp[0][0][0]
+    assert np.abs(steps).max() <= 5
+    assert scipy.stats.kstest(steps / 10 + 0.5, "uniform").pvalue > 1e-4
+    assert not usual[0][1].any()
+
+
+def test_instance_noise_is_annealed_in_data_and_samples():
+    """Variances of x and e at the start, in the middle and at the end."""
+    rules = Rules(
+        loss="saturating",
+        r1=0.0,
+        gradient_penalty=0.0,
+        n_critic=2,
+        batch_size=5000,
+        learning_rate=1.0,
+        final_learning_rate=None,
+        rate_ratio=1.0,
+        betas=(0.0, 0.0),
+        instance_noise=2.0,
+        averaging=None,
+    )
+    noises = [noise for *_, noise in rules.schedule(100, 0)]
+    assert noises[0] == 2.0
+    assert noises[40] == pytest.approx(2.0 * 0.5**2)
+    assert noises[80:] == [0.0] * 20
+    assert noises[30:] == [noise for *_, noise in rules.schedule(100, 30)]
+    rng, data = np.random.default_rng(0), np.full((3, 2), 7.0)
+    for noise in (2.0, 0.5, 0.0):
+        x, _, _, e = draw(rng, data, 1, rules, noise)
+        assert x.shape == e.shape == (2, 5000, 2)
+        for part in (x - 7.0, e):
+            assert part.std() == pytest.approx(noise, rel=0.03)
+        assert noise == 0 or abs(np.mean((x - 7) * e)) < 0.05 * noise**2
+
+
 # ----- bad input ------------------------------------------------------------
 
 
@@ -731,6 +782,7 @@ def test_same_names_and_arguments():
         ({"learning_rate": 0}, "learning_rate must be positive"),
         ({"final_learning_rate": -1.0}, "final_learning_rate must be"),
         ({"rate_ratio": 0}, "rate_ratio must be positive"),
+        ({"instance_noise": -1.0}, "instance_noise must be finite and >= 0"),
         ({"betas": (0.5,)}, "betas must be a pair"),
         ({"betas": (0.5, 1.0)}, r"betas must lie in \[0, 1\), not 1.0"),
         ({"averaging": 1.0}, r"averaging must lie in \[0, 1\), not 1.0"),
@@ -775,6 +827,10 @@ def test_networks_refuse_what_does_not_fit(framework):
         d(np.zeros((4, 7, 8)))
     with pytest.raises(ValueError, match="activation must be one of"):
         module.DenseGenerator(2, 2, activation="relu")
+    with pytest.raises(ValueError, match="sharpness must be positive"):
+        module.DenseDiscriminator(2, sharpness=0)
+    with pytest.raises(ValueError, match="reach must be finite and >= 0"):
+        module.DenseGenerator(2, 2, reach=-1.0)
     with pytest.raises(ValueError, match="channels must have one entry"):
         module.ConvolutionalGenerator(8, 3, ())
     with pytest.raises(ValueError, match="odd"):

@@ -57,6 +57,10 @@ class DenseGenerator(_Generator):
         Widths of the hidden layers; without any, G is linear.
     activation : "leaky_relu", "silu" or "tanh"
         After each hidden layer; the first has slope 0.2 below zero.
+    sharpness, reach : float
+        A factor for the first kernel, and how far from the origin the units
+        of the first layer have their steps, see `advml.gan.dense_layers`:
+        for functions with fine structure in a wide region.
     seed, device, dtype
         Source of the initial weights; where and how precisely they are
         stored (default: the first GPU if there is one, single precision).
@@ -73,13 +77,17 @@ class DenseGenerator(_Generator):
         n_hidden=(128, 128),
         *,
         activation="leaky_relu",
+        sharpness=1.0,
+        reach=0.0,
         seed=0,
         device=None,
         dtype=torch.float32,
     ):
         """Draw the weights; see the class for the arguments."""
         widths = [n_latent, *n_hidden, n_outputs]
-        layers = shared.dense_layers(widths, activation, seed)
+        layers = shared.dense_layers(
+            widths, activation, seed, sharpness, reach
+        )
         super().__init__(layers, device, dtype)
         self.n_latent, self.shape = n_latent, (n_outputs,)
         self.activation = ACTIVATIONS[activation]
@@ -190,7 +198,7 @@ class DenseDiscriminator(Network):
     ----------
     n_inputs : int
         Dimension of x.
-    n_hidden, activation, seed, device, dtype
+    n_hidden, activation, sharpness, reach, seed, device, dtype
         As for :class:`DenseGenerator`.
     """
 
@@ -200,13 +208,17 @@ class DenseDiscriminator(Network):
         n_hidden=(128, 128),
         *,
         activation="leaky_relu",
+        sharpness=1.0,
+        reach=0.0,
         seed=0,
         device=None,
         dtype=torch.float32,
     ):
         """Draw the weights; see the class for the arguments."""
         widths = [n_inputs, *n_hidden, 1]
-        layers = shared.dense_layers(widths, activation, seed)
+        layers = shared.dense_layers(
+            widths, activation, seed, sharpness, reach
+        )
         super().__init__(layers, device, dtype)
         self.shape, self.activation = (n_inputs,), ACTIVATIONS[activation]
 
@@ -335,6 +347,7 @@ def train(
     r1=0.0,
     gradient_penalty=0.0,
     n_critic=1,
+    instance_noise=0.0,
     averaging=None,
     seed=0,
     callback=None,
@@ -365,6 +378,10 @@ def train(
     r1, gradient_penalty : float
         Factors of :func:`r1_penalty` and :func:`lipschitz_penalty`.
     n_critic : int
+    instance_noise : float
+        Standard deviation of normal noise that data and samples get before
+        the discriminator sees them, in units of the data. It falls to zero
+        over the first four fifths of the updates: annealing.
     averaging : float, optional
         Average the generator's weights over updates, the latest 1/(1 −
         averaging) of them in effect: see `average` in the result.
@@ -396,6 +413,7 @@ def train(
         final_learning_rate=final_learning_rate,
         rate_ratio=rate_ratio,
         betas=betas,
+        instance_noise=instance_noise,
         averaging=averaging,
     )
     data = _beside(generator, data).cpu().numpy()
@@ -438,10 +456,10 @@ class _Game:
         """Let the discriminator make its steps, and the generator one."""
         self.adams["generator"].param_groups[0]["lr"] = rates[0]
         self.adams["discriminator"].param_groups[0]["lr"] = rates[1]
-        for x, z, u in zip(*batch, strict=True):
-            x, z, u = (_beside(self.generator, a) for a in (x, z, u))
+        for numbers in zip(*batch, strict=True):
+            x, z, u, e = (_beside(self.generator, a) for a in numbers)
             seen = []
-            fake = self.generator.generate(z, seen)
+            fake = self.generator.generate(z, seen) + e
             values = self._discriminator_step(x, fake.detach(), u)
         value = generator_loss(self.discriminator(fake), self.rules.loss)
         _descend(self.adams["generator"], value)

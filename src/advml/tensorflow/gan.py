@@ -73,6 +73,10 @@ class DenseGenerator(_Generator):
         Widths of the hidden layers; without any, G is linear.
     activation : "leaky_relu", "silu" or "tanh"
         After each hidden layer; the first has slope 0.2 below zero.
+    sharpness, reach : float
+        A factor for the first kernel, and how far from the origin the units
+        of the first layer have their steps, see `advml.gan.dense_layers`:
+        for functions with fine structure in a wide region.
     seed, device, dtype
         Source of the initial weights; where and how precisely they are
         stored (default: the first GPU if there is one, single precision).
@@ -89,13 +93,17 @@ class DenseGenerator(_Generator):
         n_hidden=(128, 128),
         *,
         activation="leaky_relu",
+        sharpness=1.0,
+        reach=0.0,
         seed=0,
         device=None,
         dtype=tf.float32,
     ):
         """Draw the weights; see the class for the arguments."""
         widths = [n_latent, *n_hidden, n_outputs]
-        layers = shared.dense_layers(widths, activation, seed)
+        layers = shared.dense_layers(
+            widths, activation, seed, sharpness, reach
+        )
         super().__init__(layers, device, dtype)
         self.n_latent, self.shape = n_latent, (n_outputs,)
         self.activation = ACTIVATIONS[activation]
@@ -104,6 +112,8 @@ class DenseGenerator(_Generator):
             "n_outputs": n_outputs,
             "n_hidden": n_hidden,
             "activation": activation,
+            "sharpness": sharpness,
+            "reach": reach,
         }
 
     def generate(self, z, seen=None):
@@ -228,7 +238,7 @@ class DenseDiscriminator(Network):
     ----------
     n_inputs : int
         Dimension of x.
-    n_hidden, activation, seed, device, dtype
+    n_hidden, activation, sharpness, reach, seed, device, dtype
         As for :class:`DenseGenerator`.
     """
 
@@ -238,19 +248,25 @@ class DenseDiscriminator(Network):
         n_hidden=(128, 128),
         *,
         activation="leaky_relu",
+        sharpness=1.0,
+        reach=0.0,
         seed=0,
         device=None,
         dtype=tf.float32,
     ):
         """Draw the weights; see the class for the arguments."""
         widths = [n_inputs, *n_hidden, 1]
-        layers = shared.dense_layers(widths, activation, seed)
+        layers = shared.dense_layers(
+            widths, activation, seed, sharpness, reach
+        )
         super().__init__(layers, device, dtype)
         self.shape, self.activation = (n_inputs,), ACTIVATIONS[activation]
         self.shape_arguments = {
             "n_inputs": n_inputs,
             "n_hidden": n_hidden,
             "activation": activation,
+            "sharpness": sharpness,
+            "reach": reach,
         }
 
     def call(self, x):
@@ -393,6 +409,7 @@ def train(
     r1=0.0,
     gradient_penalty=0.0,
     n_critic=1,
+    instance_noise=0.0,
     averaging=None,
     seed=0,
     callback=None,
@@ -423,6 +440,10 @@ def train(
     r1, gradient_penalty : float
         Factors of :func:`r1_penalty` and :func:`lipschitz_penalty`.
     n_critic : int
+    instance_noise : float
+        Standard deviation of normal noise that data and samples get before
+        the discriminator sees them, in units of the data. It falls to zero
+        over the first four fifths of the updates: annealing.
     averaging : float, optional
         Average the generator's weights over updates, the latest 1/(1 −
         averaging) of them in effect: see `average` in the result.
@@ -454,6 +475,7 @@ def train(
         final_learning_rate=final_learning_rate,
         rate_ratio=rate_ratio,
         betas=betas,
+        instance_noise=instance_noise,
         averaging=averaging,
     )
     data = tf.cast(np.asarray(data), generator.dtype).numpy()
@@ -510,12 +532,12 @@ class _Game:
         """1 − βᵗ for both averages of Adam: their weight after t steps."""
         return [1 - beta**t for beta in self.rules.betas]
 
-    def _update(self, x, z, u, rates, seen, share):
-        """One update of the game, in a graph; x, z and u for each step."""
+    def _update(self, x, z, u, e, rates, seen, share):
+        """One update of the game, in a graph; x, z, u and e for each step."""
         for i in range(self.rules.n_critic):
             statistics = []
             with tf.GradientTape() as tape:
-                fake = self.generator.generate(z[i], statistics)
+                fake = self.generator.generate(z[i], statistics) + e[i]
                 with tape.stop_recording():
                     terms = self._discriminator_step(
                         x[i], fake, u[i], rates[1], seen[1 + i]
