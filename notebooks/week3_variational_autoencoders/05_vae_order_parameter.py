@@ -1,7 +1,5 @@
 # ---
 # jupyter:
-#   advml:
-#     full: {epochs: 60}
 #   jupytext:
 #     formats: ipynb,py:percent
 #   kernelspec:
@@ -701,8 +699,8 @@ verify(
 # Read the table from the top. Fair coins lose 22 nats: that is all the structure there is in the data, to be explained by
 # whatever model. One latent number explains 19 of them, within hundredths of a nat of the best that its kind can do. (The
 # excess was 0.012 to 0.014 over six seeds; the upper limit is generous.) The bound, the only number that one has for larger
-# models, is a little too pessimistic. The remaining three and a half nats are not a failure of training: no more layers,
-# data or epochs will recover them. Where are they lost?
+# models, is a little too pessimistic. The remaining three and a half nats are not a failure of training: as long as all
+# spins share one mean, no more layers, data or epochs will recover them. Where are they lost?
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Nats lost against temperature. Circles of the VAE lie on the line of the best common m: half a nat at 1.5, three at the critical temperature, a maximum of six near 2.8, below five at 3.5. The curve of the bound lies a little higher at all temperatures."}, "figure": {"caption": "Mean of log p(s) − log p_1(s) over the test snapshots of each temperature; bars: three standard errors. Line: the best model with a common m. Dotted: T_c.", "name": "fig-order-nats"}}
 per_t = {k: v.reshape(13, -1) for k, v in losses.items()}
@@ -739,8 +737,8 @@ verify(
 # phase, where the order parameter is zero and all that there is are correlations.**
 #
 # A remark on finding transitions. {cite:t}`wetzel2017` proposes the reconstruction loss as a universal indicator, and we can
-# see why it works. Minus the log-likelihood of a snapshot is on average the entropy of the magnet plus what the model loses.
-# The entropy rises with the slope $Nc/T$, so what one sees is mostly the heat capacity.
+# see why it works. Minus the log-likelihood of a snapshot at the temperature $T$ is on average the entropy of the magnet,
+# plus its divergence from the model. The entropy rises with the slope $Nc/T$, so what one sees is mostly the heat capacity.
 
 # %%
 middle_t = (temperatures[1:] + temperatures[:-1]) / 2
