@@ -193,20 +193,17 @@ def magnetisation_distribution(size, temperature):
     """
     row, transfer = _transfer_matrix(size, temperature)
     n_spins, m = size**2, row.sum(axis=1)
-    angles = np.pi * np.arange(n_spins + 1) / (n_spins + 1)
-    half = (n_spins + 1) // 2 + 1  # π - θ gives the conjugate, up to a sign
-    characteristic = []
-    for angle in angles[:half]:
+    # P(M) is even, and angles θ and π - θ contribute the same.
+    angles = np.pi * np.arange(n_spins // 2 + 1) / (n_spins + 1)
+    terms = np.where(angles == 0, 1.0, 2.0)
+    for i, angle in enumerate(angles):
         phase = np.exp(0.5j * angle * m)
         twisted = phase[:, None] * transfer * phase
         power = np.linalg.matrix_power(twisted, size // 2)
         other = power @ twisted if size % 2 else power
-        characteristic.append((power * other.T).sum())
-    first = np.array(characteristic)
-    rest = (-1) ** n_spins * first[1 : n_spins + 2 - half].conj()
-    z = np.concatenate([first, rest[::-1]])
+        terms[i] *= (power * other.T).sum().real
     totals = np.arange(-n_spins, n_spins + 1, 2)
-    p = (np.exp(-1j * np.outer(totals, angles)) @ z).real
+    p = np.cos(np.outer(totals, angles)) @ terms
     p = np.maximum(p, 0)  # where rounding has left -1e-17
     return p / p.sum()
 
