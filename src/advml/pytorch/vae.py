@@ -310,9 +310,7 @@ def train(
         binarise=binarise,
         seed=seed,
     )
-    adam = memory or torch.optim.Adam(
-        vae.parameters(), betas=BETAS, eps=EPSILON
-    )
+    adam = _memory(vae, memory)
     for epoch, batches in enumerate(plan, start=1):
         total = 0.0
         for x, noise, rate in batches:
@@ -323,6 +321,19 @@ def train(
         if callback is not None:
             callback(epoch, vae, total / len(data))
     return adam
+
+
+def _memory(vae, memory):
+    """Adam for the parameters of this model; None begins anew."""
+    own = list(vae.parameters())
+    if memory is None:
+        return torch.optim.Adam(own, betas=BETAS, eps=EPSILON)
+    # An optimiser of other parameters would train them instead, silently.
+    if [id(p) for g in memory.param_groups for p in g["params"]] != [
+        id(p) for p in own
+    ]:
+        raise ValueError("memory must be of this vae, but is of another")
+    return memory
 
 
 def _descend(vae, adam, x, noise, rate, beta):

@@ -430,26 +430,40 @@ def train(
         binarise=binarise,
         seed=seed,
     )
-    done, *moments = memory or (
-        0,
-        zeros_like(vae.trainable_variables),
-        zeros_like(vae.trainable_variables),
-    )
+    memory = _memory(vae, memory)
     for epoch, batches in enumerate(plan, start=1):
         total = 0.0
         for x, noise, rate in batches:
-            done += 1
-            seen = [1 - b**done for b in BETAS]
-            numbers = tensors(vae.dtype, [rate, beta, *seen])
-            value = float(
-                _descend(vae, x, noise, n_weights > 1, *moments, *numbers)
-            )
+            memory, value = _update(vae, memory, x, noise, rate, beta)
             shared.stop_if_not_finite("loss", value, f"in epoch {epoch}")
             total -= value * len(x)
         shared.stop_if_diverged(vae, epoch)
         if callback is not None:
             callback(epoch, vae, total / len(data))
-    return done, *moments
+    return memory
+
+
+def _memory(vae, memory):
+    """Steps done by Adam, and its moments; None begins anew."""
+    own = vae.trainable_variables
+    if memory is None:
+        return 0, zeros_like(own), zeros_like(own)
+    wanted = [tuple(v.shape) for v in own]
+    for moments in memory[1:]:
+        found = [tuple(m.shape) for m in moments]
+        if found != wanted:
+            raise ValueError(f"memory must have shapes {wanted}, not {found}")
+    return memory
+
+
+def _update(vae, memory, x, noise, rate, beta):
+    """One more step of Adam: what it then remembers, and the loss before."""
+    done, *moments = memory
+    done += 1
+    seen = [1 - b**done for b in BETAS]
+    numbers = tensors(vae.dtype, [rate, beta, *seen])
+    value = _descend(vae, x, noise, len(noise) > 1, *moments, *numbers)
+    return (done, *moments), float(value)
 
 
 @tf.function(reduce_retracing=True)

@@ -53,6 +53,16 @@ def test_data_may_be_a_tensor_and_stays_as_it_is():
     torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
+def test_the_memory_of_another_model_is_refused():
+    """Its optimiser would train that one, and leave this as it is."""
+    vae, other = (module.DenseVAE(6, 2, (4,), seed=seed) for seed in (0, 1))
+    memory = module.train(other, torch.ones(5, 6), epochs=1)
+    before = other.to_numpy()[0][0]
+    with pytest.raises(ValueError, match="memory must be of this vae"):
+        module.train(vae, torch.ones(5, 6), epochs=1, memory=memory)
+    np.testing.assert_array_equal(other.to_numpy()[0][0], before)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 def test_training_runs_on_a_gpu():
     vae = module.ConvolutionalVAE(8)

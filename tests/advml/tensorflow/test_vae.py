@@ -180,6 +180,14 @@ def test_compile_refuses_bad_input():
         small(scale=0.3).compile("sgd", binarise=True)
 
 
+def test_memory_of_another_shape_is_refused():
+    memory = module.train(module.DenseVAE(6, 2, (4,)), coins(5, 6), epochs=1)
+    with pytest.raises(
+        ValueError, match=r"memory must have .* not .*\(6, 4\)"
+    ):
+        module.train(small(), coins(5, 6), epochs=1, memory=memory)
+
+
 def test_bounds_work_inside_a_graph():
     vae, x, noise = small(), coins(4, 6), np.ones((4, 2), "float32")
     anything = tf.TensorSpec((None, 6)), tf.TensorSpec((None, 2))
