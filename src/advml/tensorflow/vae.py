@@ -111,8 +111,15 @@ class _VAE(Network):
         """Say how `fit` is to train.
 
         `beta` and `binarise` are those of :func:`train`, `seed` the source of
-        noise and coins, and `options` go to `keras.Model.compile`.
+        noise and coins, and `options` go to `keras.Model.compile`, without
+        losses or metrics: the model has its own.
         """
+        for name in ("loss", "loss_weights", "metrics", "weighted_metrics"):
+            if options.get(name) is not None:
+                raise ValueError(
+                    f"{name} must be left out, not {options[name]!r}: the "
+                    "loss is the bound"
+                )
         beta = shared.check_objective(self.scale, beta, 1, binarise)
         super().compile(
             optimizer=optimizer, **{"jit_compile": False} | options
@@ -145,7 +152,9 @@ class _VAE(Network):
 
     def _batch(self, data, state):
         """Images, tossed anew if asked for, and normal numbers for them."""
-        x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        x, _, weight = keras.utils.unpack_x_y_sample_weight(data)
+        if weight is not None:
+            raise ValueError("sample_weight must be None: all count the same")
         x = tf.cast(x, self.dtype)
         noise = tf.random.stateless_normal(
             (tf.shape(x)[0], self.n_latent), state, dtype=self.dtype
@@ -236,7 +245,7 @@ class DenseVAE(_VAE):
         self.shape_arguments = {
             "n_inputs": n_inputs,
             "n_latent": n_latent,
-            "n_hidden": n_hidden,
+            "n_hidden": [int(n) for n in n_hidden],
             "activation": activation,
         }
 
@@ -298,7 +307,7 @@ class ConvolutionalVAE(_VAE):
         self.shape_arguments = {
             "side": side,
             "n_latent": n_latent,
-            "channels": channels,
+            "channels": [int(n) for n in channels],
             "size": size,
             "n_hidden": n_hidden,
         }

@@ -118,6 +118,26 @@ def test_evaluations_change_nothing_and_do_not_disturb_fit():
     assert found["loss"] == pytest.approx(want, rel=1e-6)
 
 
+@pytest.mark.parametrize("way", ["dataset", "several steps", "and a target"])
+def test_fit_gives_the_same_however_it_is_fed(way):
+    """Four batches, the last of which is smaller."""
+    x, vae = coins(30, 6), small()
+    want = fitted(small(), x)
+    steps = 3 if way == "several steps" else 1
+    vae.compile(keras.optimizers.Adam(0.01), steps_per_execution=steps)
+    options = {"epochs": 2, "verbose": 0, "shuffle": False}
+    if way == "dataset":
+        batches = tf.data.Dataset.from_tensor_slices(x).batch(8)
+        vae.fit(batches, epochs=2, verbose=0)
+    elif way == "and a target":
+        vae.fit(x, x, batch_size=8, **options)
+    else:
+        vae.fit(x, batch_size=8, **options)
+    equal(want, vae.to_numpy())
+
+
+
+
 def test_callbacks_of_keras_work():
     vae, x, rates = small(), coins(30, 6), []
     vae.compile(keras.optimizers.Adam(0.01), beta=0.5)
@@ -178,6 +198,28 @@ def test_compile_refuses_bad_input():
         small().compile("sgd", beta=-1)
     with pytest.raises(ValueError, match=r"binarise must be False .* 0\.3"):
         small(scale=0.3).compile("sgd", binarise=True)
+
+
+@pytest.mark.parametrize(
+    "name", ["loss", "loss_weights", "metrics", "weighted_metrics"]
+)
+def test_compile_refuses_what_would_have_no_effect(name):
+    with pytest.raises(ValueError, match=f"{name} must be left out, .*'mse'"):
+        small().compile("sgd", **{name: ["mse"]})
+
+
+def test_fit_refuses_weights_of_samples():
+    vae, x = small(), coins(8, 6)
+    vae.compile("sgd")
+    with pytest.raises(ValueError, match="sample_weight must be None"):
+        vae.fit(x, x, sample_weight=np.ones(8), verbose=0)
+
+
+def test_widths_may_be_an_array_and_the_model_still_be_saved(tmp_path):
+    vae = module.DenseVAE(6, 2, np.array([5, 4]))
+    vae.save(tmp_path / "vae.keras")
+    loaded = keras.saving.load_model(tmp_path / "vae.keras")
+    equal(loaded.to_numpy(), vae.to_numpy())
 
 
 def test_memory_of_another_shape_is_refused():
