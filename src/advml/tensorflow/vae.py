@@ -62,7 +62,9 @@ class _VAE(Network):
 
     def encode(self, x):
         """Mean and log variance of q(z|x), each (n, n_latent)."""
-        mean, log_variance = tf.split(self._encode(self._tensor(x)), 2, -1)
+        # Images of a wrong rank would end the process: TensorFlow aborts.
+        x = shared.batch("x", self._tensor(x), self.shape)
+        mean, log_variance = tf.split(self._encode(x), 2, -1)
         return mean, log_variance
 
     def decode(self, z):
@@ -82,7 +84,10 @@ class _VAE(Network):
         Shapes (..., *shape) of x and (..., n_latent) of z, of which the first
         axes broadcast: one number for each pair.
         """
-        return _log_likelihood(self, _observed(self, x), self._tensor(z))
+        x, z = _observed(self, x), self._tensor(z)
+        if tf.executing_eagerly():
+            shared.paired(x, z, self.shape)
+        return _log_likelihood(self, x, z)
 
     def reconstruct(self, x):
         """Mean of p(x|z) at the mean z of q(z|x), (n, *shape)."""
@@ -102,7 +107,7 @@ class _VAE(Network):
     def _tensor(self, x):
         """Anything like an array, in the precision of the parameters."""
         if not tf.is_tensor(x):
-            x = np.asarray(x)
+            x = shared.numbers(x)
         return tf.cast(x, self.dtype)
 
     def compile(
@@ -424,7 +429,7 @@ def train(
     Source: D. P. Kingma & M. Welling (2014).
     """
     shared.check_objective(vae.scale, beta, n_weights, binarise)
-    data = vae._tensor(data).numpy()
+    data = shared.batch("data", vae._tensor(data), vae.shape).numpy()
     data = shared.observed(
         "data", data, vae.shape, vae.scale, fractions=binarise
     )
@@ -549,10 +554,10 @@ def _log_likelihood(vae, x, z):
 
 def _checked(vae, x, noise):
     """Batch and noise as tensors, refused if they do not fit."""
-    x, n = _observed(vae, x), None
+    x, noise = _observed(vae, x), vae._tensor(noise)
     if tf.executing_eagerly():
-        n = len(x)
-    return x, shared.latent("noise", vae._tensor(noise), n, vae.n_latent)
+        return x, shared.standard_normal(noise, len(x), vae.n_latent)
+    return x, shared.latent("noise", noise, None, vae.n_latent)
 
 
 def _observed(vae, x):
