@@ -24,6 +24,24 @@ def activation_gain(activation):
     return GAINS[activation]
 
 
+def numbers(x):
+    """Return anything like an array as one of real numbers.
+
+    It can be written to and does not run backwards: PyTorch wants both.
+    """
+    x = np.require(x, requirements="CW")
+    if x.dtype.kind not in "biuf":
+        raise ValueError(f"arrays must hold real numbers, not {x.dtype}")
+    return x
+
+
+def batch(name, x, shape):
+    """Return x if it has shape (n, *shape), n >= 1 or unknown in a graph."""
+    if tuple(x.shape[1:]) != shape or not len(x.shape) or x.shape[0] == 0:
+        _refuse_shape(name, x, shape)
+    return x
+
+
 def observed(name, x, shape, scale, *, fractions=False):
     """Return x if it is a batch (..., n, *shape) that the model can produce.
 
@@ -33,16 +51,24 @@ def observed(name, x, shape, scale, *, fractions=False):
     """
     got = tuple(x.shape)
     if len(got) <= len(shape) or got[-len(shape) :] != shape or 0 in got:
-        wanted = ", ".join(map(str, shape))
-        raise ValueError(
-            f"{name} must have shape (n, {wanted}) with n >= 1, but has {got}"
-        )
+        _refuse_shape(name, x, shape)
     if scale is not None:
         good, wanted = abs(x) < np.inf, "be finite"
     elif fractions:
         good, wanted = (x >= 0) & (x <= 1), "lie in [0, 1]"
     else:
         good, wanted = (x == 0) | (x == 1), "hold only the values [0, 1]"
+    return _only(name, x, good, wanted)
+
+
+def standard_normal(noise, n, n_latent):
+    """Return noise if it is finite and has shape (..., n, n_latent)."""
+    latent("noise", noise, n, n_latent)
+    return _only("noise", noise, abs(noise) < np.inf, "be finite")
+
+
+def _only(name, x, good, wanted):
+    """Return x if all of it is good, else show the first that is not."""
     bad = x[~good]
     if len(bad):
         raise ValueError(
@@ -52,15 +78,37 @@ def observed(name, x, shape, scale, *, fractions=False):
     return x
 
 
+def _refuse_shape(name, x, shape):
+    wanted = ", ".join(map(str, shape))
+    raise ValueError(
+        f"{name} must have shape (n, {wanted}) with n >= 1, but has "
+        f"{tuple(x.shape)}"
+    )
+
+
 def latent(name, z, n, n_latent):
-    """Return z if it has shape (..., n, n_latent); no n if it is None."""
-    wanted = (n_latent,) if n is None else (n, n_latent)
-    if tuple(z.shape[-len(wanted) :]) != wanted:
+    """Return z if it is (..., n, n_latent) and not empty; n may be None."""
+    wanted, got = (n_latent,) if n is None else (n, n_latent), tuple(z.shape)
+    if got[-len(wanted) :] != wanted or 0 in got:
         wanted = ", ".join(map(str, wanted))
         raise ValueError(
-            f"{name} must have shape (..., {wanted}), but has {tuple(z.shape)}"
+            f"{name} must have shape (..., {wanted}) without an axis of "
+            f"length 0, but has {got}"
         )
     return z
+
+
+def paired(x, z, shape):
+    """Return x if its axes before `shape` broadcast with the first of z."""
+    ours, theirs = tuple(x.shape[: -len(shape)]), tuple(z.shape[:-1])
+    try:
+        np.broadcast_shapes(ours, theirs)
+    except ValueError:
+        raise ValueError(
+            f"x and z must have first axes that broadcast, but have {ours} "
+            f"and {theirs}"
+        ) from None
+    return x
 
 
 def epochs_of_batches(

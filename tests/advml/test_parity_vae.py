@@ -750,6 +750,10 @@ def test_samples_and_reconstructions_agree_and_repeat():
         ("coins", {"data": np.zeros((4, 5))}, r"\(n, 6\) .* \(4, 5\)"),
         ("coins", {"data": np.zeros(6)}, r"data must have shape .* \(6,\)"),
         ("coins", {"data": np.zeros((0, 6))}, r"n >= 1, but has \(0, 6\)"),
+        ("coins", {"data": np.zeros((4, 4, 6))}, r"data must .* \(4, 4, 6\)"),
+        ("8x8", {"data": np.zeros((4, 64))}, r"data must .* \(4, 64\)"),
+        ("coins", {"data": np.full((4, 6), "1")}, "real numbers, not <U1"),
+        ("coins", {"data": np.full((4, 6), 1j)}, "real numbers, not complex"),
     ],
     ids=str,
 )
@@ -771,9 +775,15 @@ def test_bounds_refuse_what_does_not_fit(framework):
             function(vae, x / 2, noise)
         with pytest.raises(ValueError, match=r"x must have shape \(n, 6\)"):
             function(vae, x[:, :3], noise)
+        with pytest.raises(ValueError, match=r"x must .* \(4, 4, 6\)"):
+            function(vae, np.ones((4, 4, 6)), noise)
         for wrong in (noise[:1], noise[:, :1], noise[0]):  # shared, or narrow
             with pytest.raises(ValueError, match=r"noise must .* 4, 2\)"):
                 function(vae, x, wrong)
+        with pytest.raises(ValueError, match=r"noise must be finite.* nan"):
+            function(vae, x, np.where(noise < 0, np.nan, noise))
+        with pytest.raises(ValueError, match=r"length 0, but has \(0, 4, 2\)"):
+            function(vae, x, np.zeros((0, 4, 2)))
     with pytest.raises(ValueError, match=r"beta must be .* -1"):
         module.evidence_lower_bound(vae, x, noise, -1)
     with pytest.raises(ValueError, match=r"noise must have shape \(k, n"):
@@ -782,8 +792,38 @@ def test_bounds_refuse_what_does_not_fit(framework):
         vae.log_likelihood(2 * np.ones((4, 6)), noise)
     with pytest.raises(ValueError, match=r"z must have shape \(..., 2\)"):
         vae.decode(np.zeros((4, 3)))
+    with pytest.raises(ValueError, match=r"x and z .* \(4,\) and \(3,\)"):
+        vae.log_likelihood(x, noise[:3])
     with pytest.raises(ValueError, match="n must be a whole number"):
         vae.sample(0, seed=0)
+
+
+@both
+@pytest.mark.parametrize("name", ["coins", "8x8"])
+def test_codes_of_what_is_no_batch_are_refused(framework, name):
+    """Frameworks may crash, or encode some of it as if it were right."""
+    vae, _ = make(framework, name)
+    x = states(vae)
+    for wrong in (x[:0], x[0], x[None], x[..., :-1], x[..., None]):
+        for function in (vae.encode, vae.reconstruct):
+            with pytest.raises(ValueError, match=r"x must have shape \(n, "):
+                function(wrong)
+    for function in (vae.decode, vae.expectation):
+        with pytest.raises(ValueError, match=r"z must .* has \(0, 2\)"):
+            function(np.zeros((0, 2)))
+
+
+@both
+@pytest.mark.filterwarnings("error")
+def test_arrays_may_run_backwards_and_be_read_only(framework):
+    vae, _ = make(framework, "coins")
+    x = states(vae)
+    want = framework.numpy(vae.encode(x[::-1].copy())[0])
+    x.flags.writeable = False
+    got = framework.numpy(vae.encode(x[::-1])[0])
+    np.testing.assert_array_equal(got, want)
+    got = framework.numpy(vae.encode(x)[0])
+    np.testing.assert_array_equal(got, want[::-1])
 
 
 @both
@@ -838,6 +878,20 @@ def test_both_begin_with_the_same_weights():
         )
         equal(one, other)
         assert not np.array_equal(one[0][0], new[0][0])
+
+
+@both
+@pytest.mark.parametrize(
+    ("activation", "gain"), [("relu", 2), ("silu", 2), ("tanh", 1)]
+)
+def test_the_first_weights_suit_the_activation(framework, activation, gain):
+    """2 before what keeps half of the mean square, 1 before tanh."""
+    vae = framework.module.DenseVAE(
+        300, 2, (200,), activation=activation, device="cpu"
+    )
+    kernel = vae.to_numpy()[0][0]
+    error = 5 * np.sqrt(2 / kernel.size)
+    assert kernel.var() * 300 == pytest.approx(gain, rel=error)
 
 
 def test_the_published_layers():

@@ -41,7 +41,8 @@ class _VAE(Network):
 
     def encode(self, x):
         """Mean and log variance of q(z|x), each (n, n_latent)."""
-        mean, log_variance = self._encode(self._tensor(x)).chunk(2, -1)
+        x = shared.batch("x", self._tensor(x), self.shape)
+        mean, log_variance = self._encode(x).chunk(2, -1)
         return mean, log_variance
 
     def decode(self, z):
@@ -62,7 +63,8 @@ class _VAE(Network):
         axes broadcast: one number for each pair.
         """
         x = shared.observed("x", self._tensor(x), self.shape, self.scale)
-        return _log_likelihood(self, x, self._tensor(z))
+        z = self._tensor(z)
+        return _log_likelihood(self, shared.paired(x, z, self.shape), z)
 
     @torch.no_grad()
     def reconstruct(self, x):
@@ -83,7 +85,9 @@ class _VAE(Network):
 
     def _tensor(self, x):
         """Anything like an array, beside the parameters."""
-        return torch.as_tensor(x).to(self.layers[0][0])
+        if not torch.is_tensor(x):
+            x = torch.from_numpy(shared.numbers(x))
+        return x.to(self.layers[0][0])
 
 
 class DenseVAE(_VAE):
@@ -295,7 +299,7 @@ def train(
     Source: D. P. Kingma & M. Welling (2014).
     """
     shared.check_objective(vae.scale, beta, n_weights, binarise)
-    data = vae._tensor(data).cpu().numpy()
+    data = shared.batch("data", vae._tensor(data), vae.shape).cpu().numpy()
     data = shared.observed(
         "data", data, vae.shape, vae.scale, fractions=binarise
     )
@@ -310,9 +314,7 @@ def train(
         binarise=binarise,
         seed=seed,
     )
-    adam = memory or torch.optim.Adam(
-        vae.parameters(), betas=BETAS, eps=EPSILON
-    )
+    adam = _memory(vae, memory)
     for epoch, batches in enumerate(plan, start=1):
         total = 0.0
         for x, noise, rate in batches:
@@ -323,6 +325,19 @@ def train(
         if callback is not None:
             callback(epoch, vae, total / len(data))
     return adam
+
+
+def _memory(vae, memory):
+    """Adam for the parameters of this model; None begins anew."""
+    own = list(vae.parameters())
+    if memory is None:
+        return torch.optim.Adam(own, betas=BETAS, eps=EPSILON)
+    # An optimiser of other parameters would train them instead, silently.
+    if [id(p) for g in memory.param_groups for p in g["params"]] != [
+        id(p) for p in own
+    ]:
+        raise ValueError("memory must be of this vae, but is of another")
+    return memory
 
 
 def _descend(vae, adam, x, noise, rate, beta):
@@ -386,4 +401,5 @@ def _log_likelihood(vae, x, z):
 def _checked(vae, x, noise):
     """Batch and noise as tensors, refused if they do not fit."""
     x = shared.observed("x", vae._tensor(x), vae.shape, vae.scale)
-    return x, shared.latent("noise", vae._tensor(noise), len(x), vae.n_latent)
+    noise = vae._tensor(noise)
+    return x, shared.standard_normal(noise, len(x), vae.n_latent)

@@ -62,7 +62,9 @@ class _VAE(Network):
 
     def encode(self, x):
         """Mean and log variance of q(z|x), each (n, n_latent)."""
-        mean, log_variance = tf.split(self._encode(self._tensor(x)), 2, -1)
+        # Images of a wrong rank would end the process: TensorFlow aborts.
+        x = shared.batch("x", self._tensor(x), self.shape)
+        mean, log_variance = tf.split(self._encode(x), 2, -1)
         return mean, log_variance
 
     def decode(self, z):
@@ -82,7 +84,10 @@ class _VAE(Network):
         Shapes (..., *shape) of x and (..., n_latent) of z, of which the first
         axes broadcast: one number for each pair.
         """
-        return _log_likelihood(self, _observed(self, x), self._tensor(z))
+        x, z = _observed(self, x), self._tensor(z)
+        if tf.executing_eagerly():
+            shared.paired(x, z, self.shape)
+        return _log_likelihood(self, x, z)
 
     def reconstruct(self, x):
         """Mean of p(x|z) at the mean z of q(z|x), (n, *shape)."""
@@ -102,7 +107,7 @@ class _VAE(Network):
     def _tensor(self, x):
         """Anything like an array, in the precision of the parameters."""
         if not tf.is_tensor(x):
-            x = np.asarray(x)
+            x = shared.numbers(x)
         return tf.cast(x, self.dtype)
 
     def compile(
@@ -111,8 +116,15 @@ class _VAE(Network):
         """Say how `fit` is to train.
 
         `beta` and `binarise` are those of :func:`train`, `seed` the source of
-        noise and coins, and `options` go to `keras.Model.compile`.
+        noise and coins, and `options` go to `keras.Model.compile`, without
+        losses or metrics: the model has its own.
         """
+        for name in ("loss", "loss_weights", "metrics", "weighted_metrics"):
+            if options.get(name) is not None:
+                raise ValueError(
+                    f"{name} must be left out, not {options[name]!r}: the "
+                    "loss is the bound"
+                )
         beta = shared.check_objective(self.scale, beta, 1, binarise)
         super().compile(
             optimizer=optimizer, **{"jit_compile": False} | options
@@ -145,7 +157,9 @@ class _VAE(Network):
 
     def _batch(self, data, state):
         """Images, tossed anew if asked for, and normal numbers for them."""
-        x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        x, _, weight = keras.utils.unpack_x_y_sample_weight(data)
+        if weight is not None:
+            raise ValueError("sample_weight must be None: all count the same")
         x = tf.cast(x, self.dtype)
         noise = tf.random.stateless_normal(
             (tf.shape(x)[0], self.n_latent), state, dtype=self.dtype
@@ -236,7 +250,7 @@ class DenseVAE(_VAE):
         self.shape_arguments = {
             "n_inputs": n_inputs,
             "n_latent": n_latent,
-            "n_hidden": n_hidden,
+            "n_hidden": [int(n) for n in n_hidden],
             "activation": activation,
         }
 
@@ -298,7 +312,7 @@ class ConvolutionalVAE(_VAE):
         self.shape_arguments = {
             "side": side,
             "n_latent": n_latent,
-            "channels": channels,
+            "channels": [int(n) for n in channels],
             "size": size,
             "n_hidden": n_hidden,
         }
@@ -415,7 +429,7 @@ def train(
     Source: D. P. Kingma & M. Welling (2014).
     """
     shared.check_objective(vae.scale, beta, n_weights, binarise)
-    data = vae._tensor(data).numpy()
+    data = shared.batch("data", vae._tensor(data), vae.shape).numpy()
     data = shared.observed(
         "data", data, vae.shape, vae.scale, fractions=binarise
     )
@@ -430,26 +444,40 @@ def train(
         binarise=binarise,
         seed=seed,
     )
-    done, *moments = memory or (
-        0,
-        zeros_like(vae.trainable_variables),
-        zeros_like(vae.trainable_variables),
-    )
+    memory = _memory(vae, memory)
     for epoch, batches in enumerate(plan, start=1):
         total = 0.0
         for x, noise, rate in batches:
-            done += 1
-            seen = [1 - b**done for b in BETAS]
-            numbers = tensors(vae.dtype, [rate, beta, *seen])
-            value = float(
-                _descend(vae, x, noise, n_weights > 1, *moments, *numbers)
-            )
+            memory, value = _update(vae, memory, x, noise, rate, beta)
             shared.stop_if_not_finite("loss", value, f"in epoch {epoch}")
             total -= value * len(x)
         shared.stop_if_diverged(vae, epoch)
         if callback is not None:
             callback(epoch, vae, total / len(data))
-    return done, *moments
+    return memory
+
+
+def _memory(vae, memory):
+    """Steps done by Adam, and its moments; None begins anew."""
+    own = vae.trainable_variables
+    if memory is None:
+        return 0, zeros_like(own), zeros_like(own)
+    wanted = [tuple(v.shape) for v in own]
+    for moments in memory[1:]:
+        found = [tuple(m.shape) for m in moments]
+        if found != wanted:
+            raise ValueError(f"memory must have shapes {wanted}, not {found}")
+    return memory
+
+
+def _update(vae, memory, x, noise, rate, beta):
+    """One more step of Adam: what it then remembers, and the loss before."""
+    done, *moments = memory
+    done += 1
+    seen = [1 - b**done for b in BETAS]
+    numbers = tensors(vae.dtype, [rate, beta, *seen])
+    value = _descend(vae, x, noise, len(noise) > 1, *moments, *numbers)
+    return (done, *moments), float(value)
 
 
 @tf.function(reduce_retracing=True)
@@ -526,10 +554,10 @@ def _log_likelihood(vae, x, z):
 
 def _checked(vae, x, noise):
     """Batch and noise as tensors, refused if they do not fit."""
-    x, n = _observed(vae, x), None
+    x, noise = _observed(vae, x), vae._tensor(noise)
     if tf.executing_eagerly():
-        n = len(x)
-    return x, shared.latent("noise", vae._tensor(noise), n, vae.n_latent)
+        return x, shared.standard_normal(noise, len(x), vae.n_latent)
+    return x, shared.latent("noise", noise, None, vae.n_latent)
 
 
 def _observed(vae, x):

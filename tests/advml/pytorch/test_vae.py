@@ -8,19 +8,25 @@ from advml.pytorch import vae as module
 from advml.pytorch.networks import halve, transposed
 
 
-@pytest.mark.parametrize("side", [8, 7])
-@pytest.mark.parametrize("size", [3, 5])
-def test_the_way_back_is_the_transpose_of_the_convolution(side, size):
+@pytest.mark.parametrize("side", [8, 7, 1])
+@pytest.mark.parametrize("size", [1, 3, 5])
+@pytest.mark.parametrize("n_in", [1, 2])
+def test_the_way_back_is_the_transpose_of_the_convolution(side, size, n_in):
     """⟨y, halve(x)⟩ = ⟨transposed(y), x⟩ for all x and y."""
-    kernel = torch.randn(size, size, 2, 4, dtype=torch.float64)
-    left = (side + 1) // 2
-    x = torch.randn(3, 2, side, side, dtype=torch.float64)
-    y = torch.randn(3, 4, left, left, dtype=torch.float64)
+    rng, left = np.random.default_rng(0), (side + 1) // 2
+    kernel, x, y = (
+        torch.as_tensor(rng.normal(size=shape))
+        for shape in (
+            (size, size, n_in, 4),
+            (3, n_in, side, side),
+            (3, 4, left, left),
+        )
+    )
     none = torch.zeros(4, dtype=torch.float64)
-    back = transposed(y, kernel, none[:2], side)
+    back = transposed(y, kernel, none[:n_in], side)
     assert back.shape == x.shape
     one, other = (y * halve(x, kernel, none)).sum(), (back * x).sum()
-    torch.testing.assert_close(one, other, rtol=1e-12, atol=0)
+    torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
 
 
 def test_parameters_are_those_of_a_module(tmp_path):
@@ -51,6 +57,16 @@ def test_data_may_be_a_tensor_and_stays_as_it_is():
         for data in (x, images)
     )
     torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def test_the_memory_of_another_model_is_refused():
+    """Its optimiser would train that one, and leave this as it is."""
+    vae, other = (module.DenseVAE(6, 2, (4,), seed=seed) for seed in (0, 1))
+    memory = module.train(other, torch.ones(5, 6), epochs=1)
+    before = other.to_numpy()[0][0]
+    with pytest.raises(ValueError, match="memory must be of this vae"):
+        module.train(vae, torch.ones(5, 6), epochs=1, memory=memory)
+    np.testing.assert_array_equal(other.to_numpy()[0][0], before)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")

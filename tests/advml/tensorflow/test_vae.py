@@ -71,6 +71,12 @@ def test_every_batch_has_noise_and_coins_of_its_own(binarise):
     vae, half = small(), np.full((50, 6), 0.5, "float32")
     vae.compile("sgd", binarise=binarise)
     drawn = [vae._batch(half, vae.random_states[i]) for i in (0, 0, 1, 1)]
+    # Each draw has a number that no other has, of noise or of coins.
+    counts = [
+        s.numpy()[1] - start
+        for s, start in zip(vae.random_states, (0, 2**62), strict=True)
+    ]
+    assert counts == [4 if binarise else 2] * 2
     noise = np.concatenate([n for _, n in drawn])
     assert len(np.unique(noise)) == noise.size
     x = np.array([x for x, _ in drawn])
@@ -116,6 +122,44 @@ def test_evaluations_change_nothing_and_do_not_disturb_fit():
     assert found["loss"] == pytest.approx(-bound.mean(), abs=error)
     want = found["divergence"] - found["log_likelihood"]
     assert found["loss"] == pytest.approx(want, rel=1e-6)
+
+
+@pytest.mark.parametrize("way", ["dataset", "several steps", "and a target"])
+def test_fit_gives_the_same_however_it_is_fed(way):
+    """Four batches, the last of which is smaller."""
+    x, vae = coins(30, 6), small()
+    want = fitted(small(), x)
+    steps = 3 if way == "several steps" else 1
+    vae.compile(keras.optimizers.Adam(0.01), steps_per_execution=steps)
+    options = {"epochs": 2, "verbose": 0, "shuffle": False}
+    if way == "dataset":
+        batches = tf.data.Dataset.from_tensor_slices(x).batch(8)
+        vae.fit(batches, epochs=2, verbose=0)
+    elif way == "and a target":
+        vae.fit(x, x, batch_size=8, **options)
+    else:
+        vae.fit(x, batch_size=8, **options)
+    equal(want, vae.to_numpy())
+
+
+@pytest.mark.parametrize("n", [1, 4, 7])
+def test_predictions_are_reconstructions_of_any_number(n):
+    vae, x = small(dtype="float64"), coins(n, 6)
+    got = vae.predict(x, batch_size=4, verbose=0)
+    np.testing.assert_allclose(got, vae.reconstruct(x), rtol=0, atol=1e-12)
+
+
+def test_compiling_again_begins_again():
+    vae, x = small(), coins(16, 6)
+    vae.compile(keras.optimizers.SGD(1e-9), seed=1)
+    first = vae.fit(x, verbose=0, shuffle=False).history
+    second = vae.fit(x, verbose=0, shuffle=False).history
+    assert first["loss"] != pytest.approx(second["loss"], rel=1e-4)
+    vae.compile(keras.optimizers.SGD(1e-9), beta=3.0, seed=1)
+    again = vae.fit(x, verbose=0, shuffle=False).history
+    assert again["log_likelihood"] == pytest.approx(first["log_likelihood"])
+    more = 2 * first["divergence"][0]
+    assert again["loss"][0] == pytest.approx(first["loss"][0] + more)
 
 
 def test_callbacks_of_keras_work():
@@ -178,6 +222,46 @@ def test_compile_refuses_bad_input():
         small().compile("sgd", beta=-1)
     with pytest.raises(ValueError, match=r"binarise must be False .* 0\.3"):
         small(scale=0.3).compile("sgd", binarise=True)
+
+
+@pytest.mark.parametrize(
+    "name", ["loss", "loss_weights", "metrics", "weighted_metrics"]
+)
+def test_compile_refuses_what_would_have_no_effect(name):
+    with pytest.raises(ValueError, match=f"{name} must be left out, .*'mse'"):
+        small().compile("sgd", **{name: ["mse"]})
+
+
+def test_fit_refuses_weights_of_samples():
+    vae, x = small(), coins(8, 6)
+    vae.compile("sgd")
+    with pytest.raises(ValueError, match="sample_weight must be None"):
+        vae.fit(x, x, sample_weight=np.ones(8), verbose=0)
+
+
+@pytest.mark.parametrize("shape", [(64,), (7, 7), (5, 8), (8, 8, 1)])
+def test_keras_refuses_images_that_are_none(shape):
+    """Some of them would end the process, or be taken for others."""
+    vae, x = module.ConvolutionalVAE(8), np.ones((4, *shape))
+    vae.compile("sgd")
+    for use in (vae.fit, vae.evaluate, vae.predict):
+        with pytest.raises(ValueError, match=r"x must have shape \(n, 8, 8\)"):
+            use(x, verbose=0)
+
+
+def test_widths_may_be_an_array_and_the_model_still_be_saved(tmp_path):
+    vae = module.DenseVAE(6, 2, np.array([5, 4]))
+    vae.save(tmp_path / "vae.keras")
+    loaded = keras.saving.load_model(tmp_path / "vae.keras")
+    equal(loaded.to_numpy(), vae.to_numpy())
+
+
+def test_memory_of_another_shape_is_refused():
+    memory = module.train(module.DenseVAE(6, 2, (4,)), coins(5, 6), epochs=1)
+    with pytest.raises(
+        ValueError, match=r"memory must have .* not .*\(6, 4\)"
+    ):
+        module.train(small(), coins(5, 6), epochs=1, memory=memory)
 
 
 def test_bounds_work_inside_a_graph():
