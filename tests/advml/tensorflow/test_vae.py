@@ -318,3 +318,53 @@ def test_real_use_is_silent():
         [sys.executable, "-c", code], capture_output=True, text=True
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_saved_convolutional_model_goes_on_where_it_stopped(tmp_path):
+    """Moments and step of Adam, and the numbers of the noise, are kept."""
+
+    def fresh():
+        vae = module.ConvolutionalVAE(6, 2, (2, 3), n_hidden=4)
+        vae.compile(
+            keras.optimizers.Adam(0.01),
+            beta=0.5,
+            binarise=True,
+            seed=2,
+            steps_per_execution=4,
+        )
+        return vae
+
+    x = coins(30, 6, 6) * np.float32(0.8)
+    options = {"batch_size": 8, "verbose": 0, "shuffle": False}
+    whole, half = fresh(), fresh()
+    whole.fit(x, epochs=4, **options)
+    half.fit(x, epochs=2, **options)
+    half.save(tmp_path / "vae.keras")
+    loaded = keras.saving.load_model(tmp_path / "vae.keras")
+    assert loaded.steps_per_execution == 4
+    for one, other in (
+        (loaded.predict(x, verbose=0), half.predict(x, verbose=0)),
+        (loaded.evaluate(x, verbose=0), half.evaluate(x, verbose=0)),
+    ):
+        np.testing.assert_array_equal(one, other)
+    loaded.fit(x, epochs=2, **options)
+    equal(whole.to_numpy(), loaded.to_numpy())
+
+
+@pytest.mark.parametrize("kind", [float, tf.Variable])
+def test_beta_is_a_constant_of_the_graph_unless_it_is_a_variable(kind):
+    vae, x = small(), coins(30, 6)
+    vae.compile("sgd")
+    vae.beta = kind(1.0)
+
+    def warm_up(epoch, logs=None):
+        if kind is float:
+            vae.beta = 0.5 * (epoch + 1)
+        else:
+            vae.beta.assign(0.5 * (epoch + 1))
+
+    callback = keras.callbacks.LambdaCallback(on_epoch_begin=warm_up)
+    seen = vae.fit(x, epochs=3, verbose=0, callbacks=[callback]).history
+    beta = np.add(seen["loss"], seen["log_likelihood"]) / seen["divergence"]
+    want = [0.5] * 3 if kind is float else [0.5, 1.0, 1.5]
+    np.testing.assert_allclose(beta, want, rtol=1e-3)
