@@ -1215,7 +1215,9 @@ for name, pairs in {
     variance[name] = pairs[0][1].mean()
     rows.append([name, np.mean(fd), np.std(fd), variance[name]])
 average.from_numpy(layers)
-show_table(["statistics", "Fréchet distance", "scatter", "variance, layer 1"], rows)
+show_table(
+    ["statistics", "Fréchet distance", "scatter", "variance, layer 1"], rows
+)
 verify(
     "first layer: averaged variance less that of the averaged weights",
     variance["averaged"] - variance["recomputed"],
