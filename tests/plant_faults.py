@@ -119,8 +119,13 @@ FAULTS = {
     ),
     "Padding in TensorFlow": (
         "src/advml/tensorflow/networks.py",
-        "return [[0, 0], width, width, [0, 0]]",
-        'return "SAME"',
+        "padding = [[0, 0], width, width, [0, 0]]",
+        'padding = "SAME"',
+    ),
+    "a turned image that is not turned back": (
+        "src/advml/tensorflow/networks.py",
+        "return _turned(y) + bias",
+        "return y + bias",
     ),
     "Divergence in the evidence bound": (
         "src/advml/pytorch/vae.py",
@@ -181,6 +186,41 @@ FAULTS = {
         "src/advml/ising.py",
         "return -np.expm1(-2 / positive",
         "return -np.expm1(-1 / positive",
+    ),
+    "phase of the magnetisation's characteristic function": (
+        "src/advml/ising.py",
+        "0.5j * angle * m",
+        "1j * angle * m",
+    ),
+    "PyTorch generator's loss": (
+        "src/advml/pytorch/gan.py",
+        "return softplus(-fake).mean()",
+        "return softplus(fake).mean()",
+    ),
+    "PyTorch R1 penalty": (
+        "src/advml/pytorch/gan.py",
+        "return _squared_slopes(discriminator(x), x).mean() / 2",
+        "return _squared_slopes(discriminator(x), x).mean()",
+    ),
+    "TensorFlow Adam of the game": (
+        "src/advml/tensorflow/gan.py",
+        "m.assign(beta * m + (1 - beta) * g)",
+        "m.assign(beta * m + g)",
+    ),
+    "running variance of a normalised layer": (
+        "src/advml/tensorflow/gan.py",
+        "seen.append((mean, variance * n / (n - 1)))",
+        "seen.append((mean, variance))",
+    ),
+    "annealing of the instance noise": (
+        "src/advml/gan.py",
+        "noises = (self.instance_noise * left**2).tolist()",
+        "noises = (self.instance_noise * left).tolist()",
+    ),
+    "share of good samples": (
+        "src/advml/metrics.py",
+        "good = distance <= limit",
+        "good = distance <= 2 * limit",
     ),
 }
 
