@@ -92,6 +92,10 @@ def draw(n, rng):
     return wells, np.sinh(rng.standard_normal(n))
 
 
+# %% [markdown]
+# The density has to be normalised, and samples have to follow it.
+
+# %%
 rng = np.random.default_rng([seed, 0])
 fakes = draw(n, rng)[1]
 total, _ = quad(lambda x: np.exp(log_generated(x)), -np.inf, np.inf)
@@ -172,6 +176,10 @@ def fit(real, fake, features=parabola, known=0.0, n_steps=15):
     return w
 
 
+# %% [markdown]
+# Both are trained, the network by stochastic gradients, on new samples in each step:
+
+# %%
 real, fake = draw(20_000, rng)
 w_wells = fit(real, fake)
 torch.manual_seed(seed)
@@ -214,6 +222,10 @@ def gap_of(logit, log_p, log_g):
     return ((np.exp(log_p) + np.exp(log_g)) * kl).sum() * dx
 
 
+# %% [markdown]
+# What each of the two loses, computed in both ways:
+
+# %%
 with torch.no_grad():
     l_net = network(torch.from_numpy(grid)[:, None])[:, 0].numpy()
 logits = {"parabola": parabola(grid) @ w_wells, "network": l_net}
@@ -486,6 +498,13 @@ def forces(theta, s=1.0):
     return -np.array([expit(logit), expit(-logit)]) * pull @ paths * dx
 
 
+# %% [markdown]
+# They have to be slopes of divergences, which we differentiate numerically.
+#
+#
+
+
+# %%
 def divergence_pair(theta, log_scale):
     """2 JSD and KL(p_g‖p_data), by quadrature and in closed form."""
     log_g = norm.logpdf(grid, theta, np.exp(log_scale))
@@ -508,6 +527,10 @@ verify(
     atol=1e-6,
     source="eq-gan-nonsaturating: 2 JSD, and KL - 2 JSD",
 )
+# %% [markdown]
+# And for shifted Gaussians, forces and bounds:
+
+# %%
 thetas = np.linspace(0.25, 10, 40)
 overlaps = np.array([overlap(log_p, norm.logpdf(grid, m)) for m in thetas])
 envelope = np.sqrt(np.pi / 2) * np.exp(-(thetas**2) / 8)
@@ -569,14 +592,6 @@ values_near = [
     [along_mixture(t + k * h)[0] for t in weights] for k in (-1, 0, 1)
 ]
 second = np.diff(values_near, 2, axis=0)[0] / h**2
-
-
-def jsd_slope(theta):
-    """Slope of JSD(N(0, 1), N(θ, 1)) in θ (eq-gan-forces)."""
-    return theta * overlap(log_p, norm.logpdf(grid, theta)) / 2
-
-
-inflection = brentq(lambda m: jsd_slope(m + h) - jsd_slope(m - h), 0.5, 4)
 verify(
     "curvature along a mixture of densities",
     second,
@@ -585,10 +600,22 @@ verify(
     source="eq-gan-convex; second differences",
 )
 verify("and its sign", curvature, at_least=0, source="convex in the density")
-sides = np.array([0.8, 1.2]) * inflection
+
+
+# %% [markdown]
+# The same question along $\theta$. Where does the curvature change its sign?
+
+
+# %%
+def jsd_slope(theta):
+    """Slope of JSD in θ (eq-gan-forces)."""
+    return theta * overlap(log_p, norm.logpdf(grid, theta)) / 2
+
+
+inflection = brentq(lambda m: jsd_slope(m + h) - jsd_slope(m - h), 0.5, 4)
 curvatures = [
     np.diff([divergence_pair(m + k * h, 0)[0] for k in (-1, 0, 1)], 2)[0]
-    for m in (*sides, inflection)
+    for m in (0.8 * inflection, 1.2 * inflection, inflection)
 ]
 verify(
     "in θ: convex nearer than 1.636, concave farther, flat there",
@@ -597,11 +624,11 @@ verify(
     source="second differences of the divergence itself, times h²",
 )
 verify(
-    "where the curvature in θ changes sign",
+    "where the curvature changes sign",
     inflection,
     equals=1.636,
     atol=5e-4,
-    source="root of the slope of eq-gan-forces, rounded in the text",
+    source="root by bisection, rounded in the text",
 )
 
 # %% [markdown]
@@ -708,6 +735,10 @@ def eigenvalues(function, size=2):
     return np.sort_complex(np.linalg.eigvals(jacobian.numpy()))
 
 
+# %% [markdown]
+# Continuous time first, then steps up to four and beyond.
+
+# %%
 flow = eigenvalues(velocity)
 verify(
     "continuous time: eigenvalues ±i/2",
@@ -789,14 +820,17 @@ def crossing(t, state):
     return state[1]
 
 
-crossing.direction = 0
+# %% [markdown]
+# The flow stays on its circle. (The passages of $\psi = 0$ are for later.) Simultaneous steps gain what Pythagoras says, and
+# alternating steps keep their shadow energy:
+
+# %%
 solution = solve_ivp(
     dirac_flow, (0, 60), [2.0, 1.0], events=crossing, rtol=1e-10, atol=1e-12
 )
-circle = (solution.y**2).sum(axis=0)
 verify(
     "θ² + ψ² along the nonlinear flow",
-    circle,
+    (solution.y**2).sum(axis=0),
     equals=5,
     atol=1e-6,
     source="eq-gan-conserved",
@@ -913,6 +947,10 @@ w_line, w_both = fit(real, fake, line), fit(real, fake)
 log_g = norm.logpdf(grid, 0, 2)
 # At D = ½ the slope has the covariance of φ over four, for each sample.
 sigma_w = np.sqrt((1 + 4) / 4 / n) / ((1 + 4) / 4)
+# %% [markdown]
+# The value that each converges to is computed by quadrature, without the sample's bias:
+
+# %%
 verify(
     "best line: no slope, and the value -log 4, with a wrong generator",
     [w_line[1], value_of(line(grid) @ w_line, log_p, log_g)],
@@ -975,46 +1013,48 @@ contrast = torch.from_numpy((norm.pdf(x, shift) - norm.pdf(x)) * step)
 between, points = torch.from_numpy(r * step), torch.from_numpy(x)[:, None]
 
 
-def train_critic(sign, hidden):
-    """Maximise reading - λ penalty; returns reading, objective, slope."""
+def small_network():
+    """A network with 32 hidden units."""
     torch.manual_seed(seed)
-    net = torch.nn.Sequential(
-        torch.nn.Linear(1, hidden),
-        torch.nn.Tanh(),
-        torch.nn.Linear(hidden, 1),
-    )
+    ends = torch.nn.Linear(1, 32), torch.nn.Linear(32, 1)
+    return torch.nn.Sequential(ends[0], torch.nn.Tanh(), ends[1])
+
+
+# %% [markdown]
+# The critic is $f = ax$, or $ax$ plus a network. Everything is smooth and there is no noise, so that a method of second order converges.
+
+
+# %%
+def train_critic(sign, network=None):
+    """Maximise reading - λ penalty; returns reading, objective, slope."""
     a = torch.tensor(sign * 0.5, requires_grad=True)
-    network = [] if hidden == 1 else list(net.parameters())
 
     def parts():
-        at = points.clone().requires_grad_()
-        f = a * at + (net(at) if network else 0)
-        (slope,) = torch.autograd.grad(f.sum(), at, create_graph=True)
+        x = points.clone().requires_grad_()
+        f = a * x + (network(x) if network else 0)
+        (slope,) = torch.autograd.grad(f.sum(), x, create_graph=True)
         penalty = between @ (slope[:, 0].abs() - 1) ** 2
         reading = contrast @ f[:, 0]
         return reading, reading - strength * penalty, slope[:, 0]
 
+    def loss():
+        solver.zero_grad()
+        (negative := -parts()[1]).backward()
+        return negative
+
     solver = torch.optim.LBFGS(
-        [a, *network],
+        [a, *(network.parameters() if network else [])],
         max_iter=400,
-        tolerance_grad=1e-9,
         tolerance_change=1e-13,
         line_search_fn="strong_wolfe",
     )
-
-    def loss():
-        solver.zero_grad()
-        negative = -parts()[1]
-        negative.backward()
-        return negative
-
     solver.step(loss)
     return [part.detach().numpy() for part in parts()]
 
 
 overshoot = (H**2 / (2 * strength * r)).sum() * step
-critics = {s: train_critic(s, 32) for s in (1, -1)}
-lines = {s: train_critic(s, 1) for s in (1, -1)}
+critics = {s: train_critic(s, small_network()) for s in (1, -1)}
+lines = {s: train_critic(s) for s in (1, -1)}
 
 # %% [markdown]
 # How exact must a trained critic be? Its objective falls short of the best by $\delta = \lambda\int r\,(f'-f'_*)^2\mathrm dx$, which we can measure, and
@@ -1039,6 +1079,10 @@ verify(
     atol=1e-6,
     source="derivative of a Δμ - λ(|a| - 1)²",
 )
+# %% [markdown]
+# Now the networks, each against the maximum on its own side:
+
+# %%
 for sign, name in ((1, "+x/2"), (-1, "-x/2")):
     reading, objective, _ = critics[sign]
     deficit = sign * shift + overshoot / 2 - objective
@@ -1153,6 +1197,10 @@ def linear_game(gamma):
     return np.vstack([top, np.hstack([B.T / 2, np.zeros((2, 2))])])
 
 
+# %% [markdown]
+# The Jacobian of the real losses, against the matrices:
+
+# %%
 equilibrium = torch.tensor([0, 0, 0, 0, s])
 for gamma in (0.0, 1.0):
     jacobian = torch.autograd.functional.jacobian(
@@ -1205,6 +1253,11 @@ def spread(gamma):
     return np.sqrt(np.diag(solve_discrete_lyapunov(second @ first, Q)))
 
 
+# %% [markdown]
+# The games themselves; each of the 200 has a row in every array.
+
+
+# %%
 def play(gamma):
     """(w, a, b) of all games after each update."""
     rng = np.random.default_rng([seed, 1])
@@ -1256,21 +1309,24 @@ for gamma, path in paths.items():
         rtol=5 / np.sqrt(2 * games),
         source="eq-gan-temperature",
     )
-    state = np.append(path[-1, :4].mean(axis=1), b.mean())
-    logits = [
-        state[0] + state[1] * v + state[2] * v**2
-        for v in (s * nodes.numpy(), state[3] - 2 + state[4] * nodes.numpy())
-    ]
-    both = log_expit(logits[0]) + log_expit(-logits[1])
+    rows.append([gamma, *(f"‹{v:.4f}›" for v in (a.std(), expected[0]))])
+show_table(["γ", "spread of a", "predicted"], rows)
+
+# %% [markdown]
+# The mean of the games sits at the saddle, where the value is $-\log 4$:
+
+# %%
+for gamma, path in paths.items():
+    w, (a, b) = path[-1, :3].mean(axis=1), np.abs(path[-1, 3:]).mean(axis=1)
+    real, fake = s * nodes.numpy(), a - 2 + b * nodes.numpy()
+    terms = log_expit(parabola(real) @ w) + log_expit(-parabola(fake) @ w)
     verify(
         f"value of the game at the mean state, γ = {gamma:g}",
-        node_weights.numpy() @ both,
+        node_weights.numpy() @ terms,
         equals=-np.log(4),
         atol=1e-3,
         source="eq-gan-jsd without a divergence",
     )
-    rows.append([gamma, *(f"‹{v:.4f}›" for v in (a.std(), expected[0]))])
-show_table(["γ", "spread of a", "predicted"], rows)
 
 # %% [markdown]
 # Friction makes the players cool as well as calm, by a factor of three: more of it at the same noise is a lower temperature. Without it the overlap alone
@@ -1474,7 +1530,7 @@ verify(
 #
 # $\dot\theta = \psi$ and $\dot\psi = -\theta - 2\lambda(\lvert\psi\rvert - 1)\operatorname{sign}\psi$. Just above $\psi = 0$, $\dot\psi = -\theta + 2\lambda$, which
 # points away from zero unless $\theta\ge2\lambda$. Until then the generator drifts on, past its goal. For $\psi > 0$ the game is an oscillator around $(2\lambda, 0)$ with the
-# eigenvalues $-\lambda\pm\sqrt{\lambda^2-1}$. For $\lambda < 1$ it crosses, and by symmetry swings forever, wider than $2\lambda$. For $\lambda \ge 1$ it creeps to $\theta = 2\lambda$, where the critic
+# eigenvalues $-\lambda\pm\sqrt{\lambda^2-1}$. For $\lambda < 1$ it crosses, and by symmetry swings forever, wider than $2\lambda$. For $\lambda \ge 1$ it creeps, unless the critic starts very steep, to $\theta = 2\lambda$, where the critic
 # is flat: undecided, and wrong by 20 at $\lambda = 10$. This penalty wants a slope where the equilibrium has none {cite}`mescheder2018`; R1 does not. (A network in many dimensions has ways around.)
 
 
@@ -1490,6 +1546,10 @@ def penalised_game(strength, time):
     return solve_ivp(flow, (0, time), start, events=crossing, **options)
 
 
+# %% [markdown]
+# For $\lambda < 1$ the swings, and for $\lambda \ge 1$ the end:
+
+# %% tags=["solution"]
 turning = np.abs(penalised_game(0.5, 100).y_events[0][:, 0])
 verify(
     "λ = 0.5: times that the critic changed sign",
