@@ -147,6 +147,9 @@ memory = module.train(
 ones = (x.sum(0) + 1) / (len(x) + 2)
 pixels = x_test @ np.log(ones) + (1 - x_test) @ np.log1p(-ones)
 
+# %% [markdown]
+# Here is the training, on either part of the data.
+
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Two curves of the bound rise steeply within twenty epochs, far above the dashed line of independent pixels at minus 24 nats, and then slowly to about minus 19 nats; the curve of the training images ends a little higher."}, "figure": {"caption": "Evidence lower bound during training, for as many training images as held-out ones.", "name": "fig-vae-training"}}
 epoch, on_train, on_test = np.array(history).T
 fig, ax = plt.subplots(figsize=(5.6, 3))
@@ -410,6 +413,9 @@ show_table(
     ],
 )
 
+# %% [markdown]
+# The pictures show the four images with the largest gaps.
+
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Four panels with contours of a true posterior, filled, and two ellipses. Some posteriors are curved or have two separate peaks; the solid ellipse of the encoder sits beside or covers one of them, the dashed one of the best Gaussian fits better."}, "figure": {"caption": "Exact posteriors (filled) of the four images with the largest gaps, the encoder's Gaussian (solid ellipse, two standard deviations) and the best Gaussian for that image alone (dashed). Insets: the images.", "name": "fig-vae-posterior"}}
 worst = np.argsort(divergence)[-4:][::-1]
 log_p, grid = on_grid(vae, few[worst], n_points)
@@ -541,6 +547,10 @@ square = (grey_test**2).sum(1)[:, None] - 2 * grey_test @ f.T + (f**2).sum(1)
 log_joint = -square / (2 * seen[-1] ** 2) + gaussian_log_density(z[0])
 exact_real = logsumexp(log_joint, axis=1) + log_volume
 exact_real -= d / 2 * np.log(2 * np.pi * seen[-1] ** 2)
+# %% [markdown]
+# The competitors: one Gaussian with a common variance, and probabilistic PCA in closed form.
+
+# %%
 flat = gaussian_log_density(grey_test, grey.mean(0), grey.var(0).mean())
 densities = {
     "one Gaussian, equal variances": flat,
@@ -698,18 +708,8 @@ verify(
 
 # %%
 scan = []
-for beta in (
-    0.0,
-    0.1,
-    0.25,
-    0.5,
-    1.0,
-    1.5,
-    2.0,
-    3.0,
-    0.9 * beta_c,
-    1.5 * beta_c,
-):
+betas = [0.0, 0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0]
+for beta in [*betas, 0.9 * beta_c, 1.5 * beta_c]:
     model = DenseVAE(d, 2, n_hidden, seed=[seed, 6], device="cpu")
     module.train(model, x, **schedule | {"beta": beta, "epochs": epochs // 2})
     with torch.no_grad():
@@ -719,6 +719,10 @@ for beta in (
     log_p = exact_log_prob(model, x_test, n_points // 2 + 1).mean()
     scan.append((beta, rate, distortion, log_p))
 beta, rate, distortion, log_p = np.array(scan).T
+# %% [markdown]
+# What theory says about this scan:
+
+# %%
 verify(
     "D + R ≥ −log p for all β",
     distortion + rate + log_p,
@@ -736,8 +740,11 @@ verify(
     "at β = 1, below it, the code is worth at least a nat",
     rate[4],
     at_least=1,
-    source="eq-vae-critical; empirical margin, two or more for all seeds tried",
+    source="eq-vae-critical; empirical margin, two or more so far",
 )
+
+# %% [markdown]
+# Rate, distortion and exact likelihood in two pictures:
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Left: distortion against rate; the points of ten values of beta form a convex curve that starts at rate zero and the distortion of independent pixels and falls to the right. Right: rate and exact log-likelihood against beta on a logarithmic axis; the rate falls from some ten nats to zero at a dashed vertical line, the likelihood has a flat maximum somewhat below beta one."}, "figure": {"caption": "Left: rate and distortion of held-out images, labelled by β; grey lines have equal ELBO. Right: exact log-likelihood and rate against β. Dashed: the critical β = λ₁ of the expansion; dotted: independent pixels.", "name": "fig-vae-beta"}}
 fig, axes = plt.subplots(1, 2, figsize=(7, 3))

@@ -194,6 +194,11 @@ verify(
 
 
 # %%
+# %% [markdown]
+# Two small functions, and the check by enumeration.
+
+
+# %%
 def log_states(n_spins):
     """log of the number of states with 0 ... n spins up."""
     up = np.arange(n_spins + 1)
@@ -922,6 +927,21 @@ verify(
 )
 
 # %% [markdown]
+# Waves of equal length have equal structure factors, so we average over them.
+
+
+# %%
+wave_number = np.hypot(d[:, None], d)
+which = np.unique(wave_number)
+
+
+def by_length(g):
+    """Structure factor averaged over waves of equal length."""
+    s = np.fft.fft2(g).real
+    return [s[wave_number == w].mean() for w in which]
+
+
+# %% [markdown]
 # The left panel shows all rates, coloured by the wave that dominates, the right one the structure factor of the samples.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Left: bars of the rates of 5 and 16 latents, sorted. One of nearly two nats for the uniform mode, four of 0.4 for the longest waves, then, for 16 latents, a falling sequence of shorter waves down to almost zero. Right: structure factor against wave number on a logarithmic scale. The exact one falls from 34 to 0.35. With one latent all waves but the uniform one have the same value; with 5, 9 and 16 latents more and more of the long waves lie on the exact values."}, "figure": {"caption": "Left: rate of each latent in the machines with 5 and 16, coloured by the wave with the largest share. Right: structure factor of the mixture (exact) and of the machines.", "name": "fig-order-waves"}}
@@ -939,16 +959,6 @@ for k, name in enumerate(shell_names):
     axes[0].bar(0, 0, color=f"C{k}", label=name)
 axes[0].set(xticks=[], xlabel="latents of two machines", ylabel="rate (nats)")
 axes[0].legend(title=r"$|\mathbf{k}|L/2\pi$", fontsize=7)
-wave_number = np.hypot(d[:, None], d)
-which = np.unique(wave_number)
-
-
-def by_length(g):
-    """Structure factor averaged over waves of equal length."""
-    s = np.fft.fft2(g).real
-    return [s[wave_number == w].mean() for w in which]
-
-
 axes[1].semilogy(which, by_length(G_data), "k-", label="exact")
 for (n, r), mark in zip(report.items(), "xos^", strict=True):
     axes[1].semilogy(

@@ -142,7 +142,10 @@ sigma = 0.25
 
 def exact_map(z, a=1.0):
     """F⁻¹(Φ(z)) for two modes at ±a of width sigma."""
-    cdf = lambda x: (norm.cdf(x, a, sigma) + norm.cdf(x, -a, sigma)) / 2  # noqa: E731
+
+    def cdf(x):
+        return (norm.cdf(x, a, sigma) + norm.cdf(x, -a, sigma)) / 2
+
     return brentq(lambda x: cdf(x) - norm.cdf(z), -4, 4, xtol=1e-14)
 
 
@@ -214,6 +217,10 @@ def play(number, n_updates, options, data=ring, when=(), **network):
     return score, pictures, generator, discriminator
 
 
+# %% [markdown]
+# Three games:
+
+# %%
 momentum = {"learning_rate": 2e-3, "betas": (0.5, 0.999)}
 times = [n_ring * k // 5 for k in (1, 2, 3, 4, 5)]
 plain = [play(k, n_ring, momentum, when=times) for k in range(n_seeds)]
@@ -241,6 +248,9 @@ show_table(
         for k, (s, *_) in enumerate(games)
     ],
 )
+
+# %% [markdown]
+# The pictures of the first seed:
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Two rows of five pictures of points and eight circles on a ring. Top, the plain game: points gather at some of the modes and leave others empty. Bottom, the annealed game: a cloud becomes a ring and then eight clusters."}, "figure": {"caption": "The same 400 latent points at five times of the game, first seed. Top: plain; bottom: annealed. Circles mark the modes, ten times as wide as they are.", "name": "fig-collapse-ring"}}
 fig, axes = plt.subplots(2, 5, figsize=(7.4, 3.1))
@@ -310,6 +320,9 @@ show_table(
         )
     ],
 )
+
+# %% [markdown]
+# The annealed game in pictures:
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Five pictures of 400 points on a five by five grid of small dots. First one broad cloud, then a square, then clusters form around all grid points, and in the end nearly all points lie on the grid with few in between."}, "figure": {"caption": "The annealed game on the grid: the same 400 latent points at five times. Crosses: modes.", "name": "fig-collapse-grid"}}
 fig, axes = plt.subplots(1, 5, figsize=(7.4, 1.7))
@@ -481,7 +494,7 @@ def double_jsd(r):
 K = 1000
 p, q = np.full(K, 1 / K), np.r_[np.full(K - 1, 1 / (K - 1)), 0]
 m = (p + q) / 2
-direct = np.sum(p * np.log(p / m)) + np.sum(q[:-1] * np.log(q / m)[:-1])
+direct = np.sum(p * np.log(p / m)) + np.sum(q[:-1] * np.log(q[:-1] / m[:-1]))
 verify(
     "2 JSD for one forgotten mode of a thousand",
     [direct, double_jsd(1 - 1 / K)],
