@@ -193,7 +193,6 @@ verify(
 )
 
 
-# %%
 # %% [markdown]
 # Two small functions, and the check by enumeration.
 

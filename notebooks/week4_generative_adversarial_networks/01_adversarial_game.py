@@ -1423,10 +1423,8 @@ def shared(m):
 slow = travel(lambda m: m * shared(m))
 quick = travel(lambda m: m - m * shared(m))
 bound = travel(lambda m: np.sqrt(np.pi / 2) * np.exp(-(m**2) / 8))
-show_table(
-    ["loss, with a finished discriminator", "time from 8 to 4"],
-    [["saturating", slow], ["non-saturating", quick]],
-)
+rows = [["saturating", slow], ["non-saturating", quick]]
+show_table(["loss, with a finished discriminator", "time from 8 to 4"], rows)
 verify(
     "saturating: slower than the bound, which is over a thousand",
     [slow - bound, bound - 1000],

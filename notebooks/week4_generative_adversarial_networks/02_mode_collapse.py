@@ -184,15 +184,19 @@ show_source(gan._Game.update, gan._Game._discriminator_step)
 # %%
 watched = np.random.default_rng([seed, 1]).standard_normal((400, 2))
 
+# %% [markdown]
+# One game, from initial weights to its score:
 
+
+# %%
 def play(number, n_updates, options, data=ring, when=(), **network):
     """One game: its score, pictures at some updates, and its players."""
-    network = {"activation": "tanh", "sharpness": 3.0, "reach": 2.5} | network
+    network = {"sharpness": 3.0, "reach": 2.5} | network
     generator = gan.DenseGenerator(
         2, 2, activation="tanh", reach=2.0, seed=[seed, number, 0]
     )
     discriminator = gan.DenseDiscriminator(
-        2, seed=[seed, number, 1], **network
+        2, activation="tanh", seed=[seed, number, 1], **network
     )
     pictures = []
 
@@ -211,9 +215,8 @@ def play(number, n_updates, options, data=ring, when=(), **network):
         callback=watch,
         **options,
     )
-    samples = generator.sample(n, seed=[seed, number, 3]).cpu().numpy()
-    width = widths[len(data.centres)]
-    score = mode_coverage(samples, data.centres, width)
+    x = generator.sample(n, seed=[seed, number, 3]).cpu().numpy()
+    score = mode_coverage(x, data.centres, widths[len(data.centres)])
     return score, pictures, generator, discriminator
 
 
