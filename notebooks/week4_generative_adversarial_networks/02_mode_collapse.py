@@ -94,7 +94,10 @@ for data in (ring, grid):
 # These numbers need the centres. For data whose modes nobody knows there is a substitute {cite}`kynkaanniemi2019`, to which {lecture}`4.4` will return. Draw a ball around each point that reaches to its $k$-th neighbour in the same set, and let the balls be a guess of the support:
 #
 # $$
-# \text{precision} = \text{share of samples inside a ball of the data}, \qquad \text{recall} = \text{share of data inside a ball of the samples}.
+# \begin{aligned}
+# \text{precision:}\quad & \text{share of samples inside a ball of the data},\\
+# \text{recall:}\quad & \text{share of data inside a ball of the samples}.
+# \end{aligned}
 # $$
 #
 # A generator that forgets loses recall and keeps its precision. If it makes $m$ of $K$ equal modes, perfectly, the recall must be about $m/K$:
