@@ -135,10 +135,11 @@ for data, few in ((ring, 20), (grid, 50)):
 # %%
 K, m = 1000, 999
 p, q = np.full(K, 1 / K), np.where(np.arange(K) < m, 1 / m, 0)
+price = np.array([2 * jensen_shannon(p, q), kl_divergence(q, p)])
 r = m / K
 verify(
     "2 JSD of weights on all modes and on all but one",
-    2 * jensen_shannon(p, q),
+    price[0],
     equals=r * np.log(2 * r / (1 + r))
     + (1 - r) * np.log(2)
     - np.log((1 + r) / 2),
@@ -147,10 +148,7 @@ verify(
 )
 verify(
     "times K, one lost mode costs: 2 JSD, KL, and their difference",
-    K * np.array([2 * jensen_shannon(p, q), kl_divergence(q, p)]) @ [
-        [1, 0, -1],
-        [0, 1, 1],
-    ],
+    K * np.append(price, price[1] - price[0]),
     equals=[np.log(2), 1, 1 - np.log(2)],
     atol=2 / K,
     source="first order in 1/K",
@@ -212,7 +210,7 @@ verify(
 )
 
 # %% [markdown]
-# The table turns {eq}`eq-gan-bridge` around: the slope that a quality demands on our data.
+# Turn {eq}`eq-gan-bridge` around: which slope does a quality demand? The left side falls with $L$, so there is one root.
 
 
 # %%
@@ -233,6 +231,10 @@ def least_slope(q, b):
     return np.exp(brentq(excess, -5, 15))
 
 
+# %% [markdown]
+# Two modes can be solved by hand, which checks the root finder.
+
+# %%
 q = 0.9
 verify(
     "least slope for two modes",
@@ -348,6 +350,7 @@ plain = [play(k, n_ring, when=times, **default) for k in range(n_games)]
 # %% [markdown]
 # Each row is one game.
 
+
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Rows of five pictures each, one row for each game. The latent points lie close together, in one or two small blobs or short threads, at another place in each picture; most of the eight circles on the ring are empty."}, "figure": {"caption": "Adam out of the box: where the generator puts the same 500 latent points, at five times; one row for each game. Circles mark the modes, ten times as wide as they are.", "name": "fig-collapse-plain"}}
 def look(ax, points, data, title=""):
     """Points among the modes of the data."""
@@ -367,22 +370,23 @@ for row, game in zip(axes, plain, strict=True):
 plt.show()
 
 # %% [markdown]
-# All samples sit in one or two places, and the place wanders. The discriminator learns that this place is fake; the generator leaves
-# for where the log-odds are high; the discriminator follows. The game of {lecture}`4.1` goes round, with eight stations. Why does it never come to rest, if the
-# *width* of the data, Adam's small steps and alternation should damp it?
+# The samples form a blob or a thread that touches one mode or two, and it wanders. The discriminator learns that this place is fake. The
+# generator leaves for where the log-odds are high, with all its samples at once, and the discriminator follows. So the game of {lecture}`4.1` goes round, with eight
+# stations. But there we found that alternating steps do not blow up, and that the width of the data damps. Here nothing is damped after
+# hundreds of updates. What drives the rotation?
 #
 # ## Momentum is delay, and delay drives
 #
 # Adam moves along an average of past slopes, $m \leftarrow \beta m + (1-\beta)\,g$. A slope has the mean age
-# $(1-\beta)\sum_k k\beta^k = \beta/(1-\beta)$, nine steps for $\beta = 0.9$. On a hill that is no harm. In a game, nine steps ago the opponent was somewhere
-# else. Let $\dot{\mathbf x} = \mathbf M\mathbf x$ be the game near its equilibrium, with eigenvalues $\mu$ of $\mathbf M$. With slopes of age
+# $(1-\beta)\sum_k k\beta^k = \beta/(1-\beta)$, nine steps for $\beta = 0.9$. On a hill that is no harm: the ground stays where it is, and the average smooths out the noise of minibatches. In a game, nine steps
+# ago the opponent was somewhere else, and the slope of then points to where he was. Let $\dot{\mathbf x} = \mathbf M\mathbf x$ be the game near its equilibrium, with eigenvalues $\mu$ of $\mathbf M$. With slopes of age
 # $\tau = h\beta/(1-\beta)$ at steps of $h$, to first order in $\tau$,
 #
 # $$
 # \dot{\mathbf x} + \tau\ddot{\mathbf x} = \mathbf M\mathbf x , \qquad \lambda + \tau\lambda^2 = \mu .
 # $$ (eq-gan-delay)
 #
-# The smallest game has $\mu = \pm i/2$, hence $\lambda \approx \mu - \tau\mu^2 = \pm i/2 + \tau/4$. The orbit *grows*, with the rate $\tau/4$. It is the child
+# (An answer $\mathbf M\mathbf x(t-\tau)$ to a past state is $\mathbf M(\mathbf x - \tau\dot{\mathbf x})$, and $\mathbf M\dot{\mathbf x} = \ddot{\mathbf x}$ to this order.) The smallest game has $\mu = \pm i/2$, hence $\lambda \approx \mu - \tau\mu^2 = \pm i/2 + \tau/4$. The orbit *grows*, with the rate $\tau/4$. It is the child
 # on a swing who pushes late. With the friction of R1, $\mu = -\frac\gamma2 \pm \frac i2\sqrt{1-\gamma^2}$ ({lecture}`4.1`). At the border of stability
 # $\lambda = i\omega$; then {eq}`eq-gan-delay` has the imaginary part $\omega = \frac12\sqrt{1-\gamma^2}$ and the real part $\tau\omega^2 = \gamma/2$. Solve for
 # the friction that is needed:
@@ -398,7 +402,9 @@ plt.show()
 # %%
 def spectral_radius(h, beta, gamma):
     """Of one update of the smallest game with momentum, near rest."""
-    slope_psi, move_psi, slope_theta, move_theta = np.tile(np.eye(4), (4, 1, 1))
+    slope_psi, move_psi, slope_theta, move_theta = np.tile(
+        np.eye(4), (4, 1, 1)
+    )
     slope_psi[2] = -(1 - beta) * gamma, -(1 - beta) / 2, beta, 0
     move_psi[0, 2] = h
     slope_theta[3] = (1 - beta) / 2, 0, 0, beta
@@ -407,6 +413,18 @@ def spectral_radius(h, beta, gamma):
     return np.abs(np.linalg.eigvals(update)).max()
 
 
+# %% [markdown]
+# Without momentum and friction this is the map of {lecture}`4.1`, whose radius is one. Then the two predictions, growth at small steps and the
+# critical friction at large ones.
+
+# %%
+verify(
+    "spectral radius without momentum and friction",
+    spectral_radius(0.1, 0.0, 0.0),
+    equals=1,
+    atol=1e-9,
+    source="alternating steps are symplectic",
+)
 h = 0.01
 for beta in (0.5, 0.9):
     tau = h * beta / (1 - beta)
@@ -417,15 +435,13 @@ for beta in (0.5, 0.9):
         atol=2 * tau**2 + h,
         source="eq-gan-delay; next orders 5τ²/4 and h",
     )
-critical = {}
-for beta in (0.5, 0.9):
-    critical[beta] = brentq(
+    critical = brentq(
         lambda g, b=beta: spectral_radius(0.1, b, g) - 1 - 1e-12, 1e-6, 1
     )
     tau = 0.1 * beta / (1 - beta)
     verify(
         f"friction that is needed at h = 0.1, momentum {beta}",
-        critical[beta],
+        critical,
         equals=(np.sqrt(1 + tau**2) - 1) / tau,
         rtol=0.1**2,
         source="eq-gan-critical-friction; corrections of order h²",
@@ -482,49 +498,55 @@ show_table(head, rows_of(kinds, 8))
 
 # %% [markdown]
 # The table holds a surprise for whoever expects the penalty to be the hero. Out goes the *momentum*, and nothing else changes: all modes are
-# back. Friction alone restores the balance, and the samples are poor. Cooling brings the quality. With it, friction
-# makes little difference on the ring. The critic has the best balance of all, and is the slowest.
+# back, though the samples are still rough, since a constant rate keeps the players shaking. Friction alone restores the balance, not the
+# quality. (Adam divides by the size of its slopes, so its step is not ours and $\gamma_c$ cannot be read off; that some friction is needed, and
+# that too much fails as well, is what the scan found.) Cooling brings the quality. With it, friction makes little difference on the ring. The
+# Wasserstein critic has the best balance: its force does not die out with the distance.
 
 # %%
 plain, damped, simple, calm, *_ = kinds.values()
-quality, imbalance = (
-    [[getattr(game, name) for game in kind] for kind in (plain, simple, calm)]
-    for name in ("quality", "divergence")
-)
+imbalance = [
+    np.mean([game.divergence for game in kind])
+    for kind in (plain, damped, simple)
+]
 verify(
     "out of the box: quality in each game",
-    quality[0],
+    [game.quality for game in plain],
     at_most=0.5,
     source="empirical",
 )
 verify(
-    "quality, game by game: what taking out the momentum adds",
-    np.subtract(quality[1], quality[0]),
-    at_least=0.1,
+    "modes covered, game by game: what taking out the momentum adds",
+    [s.n_covered - p.n_covered for s, p in zip(simple, plain, strict=True)],
+    at_least=1,
     source="eq-gan-delay; the margin is empirical",
 )
 verify(
     "mean imbalance: out of the box, minus with friction, minus no momentum",
-    np.mean(imbalance[0])
-    - [np.mean([g.divergence for g in damped]), np.mean(imbalance[1])],
+    imbalance[0] - np.array(imbalance[1:]),
     at_least=0.2,
     source="eq-gan-critical-friction; the margin is empirical",
 )
+
+# %% [markdown]
+# And the target that we set ourselves:
+
+# %%
 verify(
     "cooled: modes covered in each game",
-    [g.n_covered for g in calm],
+    [game.n_covered for game in calm],
     equals=8,
     source="the data have eight",
 )
 verify(
     "cooled: quality in each game",
-    quality[2],
+    [game.quality for game in calm],
     at_least=0.85,
     source="empirical; 0.989 is perfect, VEEGAN (2017) has 0.53",
 )
 
 # %% [markdown]
-# The margins are empirical, from the games that the authors ran. For comparison: VEEGAN, a method proposed against collapse, reported
+# Bounds called empirical come from the games with seeds 0 to 5, three of each kind: MARGINS1. For comparison: VEEGAN, a method proposed against collapse, reported
 # 8 modes with 53 % of good samples on a ring, and 24.6 with 40 % on a grid, means of five runs {cite}`srivastava2017`. Later studies use a ring with our ratio of
 # width to radius, $1 : 100$ {cite}`lin2018`.
 #
@@ -556,8 +578,10 @@ fig.colorbar(shown, ax=axes, label="log-odds $f$")
 plt.show()
 
 # %% [markdown]
-# On the left all arrows of the crowd agree: whoever stands close together is sent off together. That is how a collapsed generator
-# stays collapsed. On the right the discriminator is undecided on the modes, and calls the bridges fake; it cannot be satisfied, because of
+# On the left the crowd stands together, so it is sent off together: each sample gets its own $\nabla f$, but neighbours get the same one, and
+# nothing in it says that the crowd should spread. That is how a collapsed generator
+# stays collapsed. On the right the discriminator is nearly undecided on the modes, and calls the bridges fake. The arrows
+# pull the bridges in from both sides, and each pull makes the generator steeper. The bridges cannot vanish, because of
 # {eq}`eq-gan-bridge`. Does the theorem hold for our generators? Their measured shares $q_k$ demand a least slope. The product of the spectral norms of
 # the layers is an upper bound of all slopes, since tanh is never steeper than one. Between them lies what we find by differentiating at many points.
 
@@ -589,6 +613,10 @@ def three_slopes(game, data):
     return at_least, slopes(game.generator, z).max(), np.prod(norms)
 
 
+# %% [markdown]
+# All three, for each of the cooled games:
+
+# %%
 found = np.array([three_slopes(game, ring) for game in calm])
 show_table(
     ["game", "demanded by quality", "largest found", "product of norms"],
@@ -604,9 +632,9 @@ verify(
 # %% [markdown]
 # ## How much friction?
 #
-# R1 pulls $f$ flat at the data. In {eq}`eq-gan-r1` $\gamma$ is a length squared per unit of log-odds squared, so there is no universal value: it
-# must be compared with the structure of the data. **Predict** the curve over four decades: what does a discriminator do to bridges if it must be flat
-# at the modes, and when can it no longer tell modes apart?
+# R1 pulls $f$ flat at the data. Log-odds are pure numbers, so $\gamma$ in {eq}`eq-gan-r1` is an area. No value is good for all data: it
+# must be compared with the structure that the discriminator should resolve. To rise by one over a distance $d$ costs $\gamma/2d^2$: at the width of our modes, $d = 0.02$,
+# even $\gamma = 0.01$ costs more than ten, but half-way between modes, $d = 0.7$, friction costs one only at $\gamma = 1$. **Predict** the curve of the quality over four decades.
 
 # %%
 frictions = [0.01, 1.0, 10.0, 100.0]
@@ -614,9 +642,9 @@ scan = [calm[0]]
 scan += [play(0, n_ring, r1=g, **cold) for g in frictions[1:]]
 
 # %% [markdown]
-# Quality falls slowly at first, then the game breaks down.
+# Quality falls slowly at first. Then the game breaks down.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Left: quality and coverage divided by eight against friction on a logarithmic axis. Quality falls from above 0.9 slowly to about 0.75 at ten and to near zero at a hundred; coverage is one until ten and then drops. Right: samples at friction one hundred, a curved band that misses most modes."}, "figure": {"caption": "Left: what friction costs on the ring, without momentum. Right: samples at γ = 100.", "name": "fig-collapse-friction"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Left: quality and coverage divided by eight against friction on a logarithmic axis. Quality falls from above 0.9 slowly to about 0.75 at ten and to near zero at a hundred; coverage is one until ten and then drops. Right: samples at friction one hundred lie on lines between modes, with few at the modes."}, "figure": {"caption": "Left: what friction costs on the ring, without momentum. Right: samples at γ = 100.", "name": "fig-collapse-friction"}}
 fig, axes = plt.subplots(1, 2, figsize=(6.6, 2.7), width_ratios=(1.4, 1))
 axes[0].semilogx(frictions, [g.quality for g in scan], "o-", label="quality")
 covered = [g.n_covered / 8 for g in scan]
@@ -628,8 +656,9 @@ look(axes[1], scan[-1].samples[:500], ring, r"$\gamma = 100$")
 plt.show()
 
 # %% [markdown]
-# A discriminator without slope gives no direction. In the smallest game this is the over-damped side, where the generator creeps with the rate
-# $1/4\gamma$ and has not arrived.
+# A discriminator without slope gives no direction. First it stops resolving the edges of modes, and bridges get broad. Then it
+# loses whole modes. In the smallest game this is the over-damped side, where the generator creeps with the rate
+# $1/4\gamma$, and has not arrived when the rate of learning is zero. So the window for friction has two walls: the delay on one side, and the time that you have on the other.
 
 # %%
 verify(
@@ -650,8 +679,10 @@ friction = cold | {"r1": 0.01, "width": 128}
 quench = play(0, n_grid // 2, grid, **friction)
 
 # %% [markdown]
-# It does not (see the table below), and this time nothing circles. The generator settled early on the modes that were nearest to it, and its discriminator is content there. From
-# a lost mode comes no force: $\nabla f$ is felt only where samples are. This is a *quench*: a melt that was cooled too fast, with frozen defects.
+# It misses some, or gives them next to nothing (see the table below), although nothing circles now. The quality is as good as before: whoever looks at samples
+# one by one will not notice. The generator settled early on the modes that were nearest to it, and its discriminator is sharp enough to hold them there. From
+# a lost mode comes no force: $\nabla f$ is felt only where samples are. This is a *quench*: a melt that was cooled too fast, with frozen
+# defects. (A blunter discriminator quenches less. With 64 units per layer it found all modes in our runs, with imbalances of 0.05 to 0.09.)
 #
 # The cure is as old as metallurgy. Heat, and cool slowly. Add normal noise of width $\sigma_t$ to data *and* samples before the
 # discriminator sees them {cite}`arjovsky2017`. Both densities are then convolved with one Gaussian, so $p_g = p_\text{data}$ is still the optimum, since the
@@ -701,7 +732,9 @@ plt.show()
 axis = np.linspace(-3.2, 3.2, 401)
 plane = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
 fig, axes = plt.subplots(1, 2, figsize=(6.8, 3.3))
-for ax, game, data in zip(axes, (calm[0], annealed), (ring, grid), strict=True):
+for ax, game, data in zip(
+    axes, (calm[0], annealed), (ring, grid), strict=True
+):
     with torch.no_grad():
         x = game.generator(plane).numpy()
     distance = np.linalg.norm(x[:, None] - data.centres, axis=-1)
@@ -715,7 +748,9 @@ for ax, game, data in zip(axes, (calm[0], annealed), (ring, grid), strict=True):
 plt.show()
 
 # %% [markdown]
-# Countries with thin borders: steep on the borders, flat inside. The claims:
+# Countries with thin borders: steep on the borders, flat inside. On the ring eight sectors meet at one point, around which all modes are
+# within reach. On the grid the map is a product of two staircases, turned and bent, as if each coordinate had been solved by itself. (Even a theorem would have liked borders of
+# this kind: half-spaces have the least boundary.) The claims:
 
 # %%
 verify(
@@ -764,8 +799,10 @@ show_table(
 )
 
 # %% [markdown]
-# The one that puts everything at the maximum of $f$. An average is largest if all samples are the best sample. The game is
-# $\min_G\max_D$; played by a patient generator it becomes $\max_D\min_G$, whose inner solution *is* complete collapse.
+# The one that puts everything at the maximum of $f$: an average is best if all samples are the best sample. And that maximum need not be
+# near the data, where the discriminator was never asked. The game is
+# $\min_G\max_D$. With a discriminator too slow to answer it becomes $\max_D\min_G$, whose inner solution *is* complete
+# collapse. The order of the two is kept up by nothing but the rates.
 
 # %%
 verify(
@@ -820,10 +857,7 @@ verify(
 K = 25
 enough = int(np.ceil(np.log(100 * K) / -np.log1p(-good / K)))
 missed = np.mean(
-    [
-        score(grid.sample(enough, rng), grid).n_covered < K
-        for _ in range(2000)
-    ]
+    [score(grid.sample(enough, rng), grid).n_covered < K for _ in range(2000)]
 )
 show_table(["samples that are enough"], [[f"{enough}"]])
 verify(
