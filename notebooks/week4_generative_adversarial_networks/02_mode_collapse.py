@@ -46,7 +46,7 @@ torch.set_num_threads(1)  # the networks here are too small to share out
 
 # %% tags=["parameters"]
 seed = 0
-n_ring = 800  # updates of each game on the ring
+n_ring = 1000  # updates of each game on the ring
 n_grid = 3000  # and of the annealed game on the grid
 n_games = 3  # of each kind on the ring
 
@@ -475,7 +475,7 @@ critic = {"loss": "wasserstein", "gradient_penalty": 0.1, "n_critic": 2}
 changes = {
     "box, with friction": default | {"r1": 3.0},
     "box, no momentum": default | {"betas": (0.0, 0.999)},
-    "cooled": cold | {"r1": 0.01},
+    "cooled": cold | {"r1": 0.1},
 }
 kinds = {"out of the box": plain}
 for name, options in changes.items():
@@ -498,9 +498,10 @@ show_table(head, rows_of(kinds, 8))
 
 # %% [markdown]
 # The table holds a surprise for whoever expects the penalty to be the hero. Out goes the *momentum*, and nothing else changes: all modes are
-# back, though the samples are still rough, since a constant rate keeps the players shaking. Friction alone restores the balance, not the
-# quality. (Adam divides by the size of its slopes, so its step is not ours and $\gamma_c$ cannot be read off; that some friction is needed, and
-# that too much fails as well, is what the scan found.) Cooling brings the quality. With it, friction makes little difference on the ring. The
+# back, though the samples are still rough, since a constant rate keeps the players shaking. Friction alone helps, and does not
+# heal. (Adam divides by the size of its slopes, so its step is not ours and $\gamma_c$ cannot be read off; that some friction is needed, and
+# that too much fails as well, is what the scan found.) Cooling brings the quality. With it, friction takes a little of the quality and buys safety: at $\gamma = 0.01$ one game of the eighteen that
+# we tried had lost a mode, at 0.1 none of forty. The
 # Wasserstein critic has the best balance: its force does not die out with the distance.
 
 # %%
@@ -522,9 +523,9 @@ verify(
     source="eq-gan-delay; the margin is empirical",
 )
 verify(
-    "mean imbalance: out of the box, minus with friction, minus no momentum",
+    "mean imbalance out of the box, less that with one change",
     imbalance[0] - np.array(imbalance[1:]),
-    at_least=0.2,
+    at_least=[0, 0.2],
     source="eq-gan-critical-friction; the margin is empirical",
 )
 
@@ -634,10 +635,10 @@ verify(
 #
 # R1 pulls $f$ flat at the data. Log-odds are pure numbers, so $\gamma$ in {eq}`eq-gan-r1` is an area. No value is good for all data: it
 # must be compared with the structure that the discriminator should resolve. To rise by one over a distance $d$ costs $\gamma/2d^2$: at the width of our modes, $d = 0.02$,
-# even $\gamma = 0.01$ costs more than ten, but half-way between modes, $d = 0.7$, friction costs one only at $\gamma = 1$. **Predict** the curve of the quality over four decades.
+# even $\gamma = 0.1$ costs more than a hundred, but half-way between modes, $d = 0.7$, friction costs one only at $\gamma = 1$. **Predict** the curve of the quality over three decades.
 
 # %%
-frictions = [0.01, 1.0, 10.0, 100.0]
+frictions = [0.1, 1.0, 10.0, 100.0]
 scan = [calm[0]]
 scan += [play(0, n_ring, r1=g, **cold) for g in frictions[1:]]
 
@@ -662,7 +663,7 @@ plt.show()
 
 # %%
 verify(
-    "quality lost between γ = 0.01 and 10, and between 10 and 100",
+    "quality lost between γ = 0.1 and 10, and between 10 and 100",
     -np.diff([scan[i].quality for i in (0, 2, 3)]),
     at_least=0.05,
     source="over-damped: rate 1/4γ; the margin is empirical",
@@ -786,7 +787,7 @@ verify(
 # still. **Predict** it: for a *fixed* $f$, which distribution of samples has the least loss $\langle\varsigma(-f)\rangle_g$?
 
 # %%
-lazy = play(0, n_ring, rate_ratio=0.02, r1=0.01, **cold)
+lazy = play(0, n_ring, rate_ratio=0.02, r1=0.1, **cold)
 spread = [g.samples.std(axis=0).max() for g in (lazy, calm[0])]
 show_table(
     ["discriminator", "coverage", "imbalance (nats)", "spread of samples"],
@@ -889,7 +890,7 @@ noise = widths[8] * rng.standard_normal((20_000, 2))
 uneven = SimpleNamespace(
     train=ring.centres[chosen] + noise, centres=ring.centres
 )
-game = play(9, n_ring, uneven, r1=0.01, **cold)
+game = play(9, n_ring, uneven, r1=0.1, **cold)
 alike = kl_divergence(np.full(8, 1 / 8), true)
 learned = kl_divergence(game.weights, true)
 show_table(
