@@ -520,19 +520,20 @@ show_table(head, rows_of(kinds, 8))
 # die out with the distance.
 
 # %%
-plain, damped, simple, calm, *_ = kinds.values()
+plain, _, simple, calm, *_ = kinds.values()
 imbalance = [
     np.mean([game.divergence for game in kind]) for kind in (plain, simple)
 ]
 verify(
-    "out of the box, and with friction: quality in each game",
-    [game.quality for game in plain + damped],
-    at_most=0.8,
+    "out of the box: mean quality",
+    np.mean([game.quality for game in plain]),
+    at_most=0.5,
     source="empirical",
 )
 verify(
-    "modes covered, game by game: what taking out the momentum adds",
-    [s.n_covered - p.n_covered for s, p in zip(simple, plain, strict=True)],
+    "modes covered in the mean: what taking out the momentum adds",
+    np.mean([s.n_covered for s in simple])
+    - np.mean([p.n_covered for p in plain]),
     at_least=1,
     source="eq-gan-delay; the margin is empirical",
 )
@@ -561,9 +562,10 @@ verify(
 )
 
 # %% [markdown]
-# Bounds called empirical come from the games with seeds 0 to 5, three of each kind: MARGINS1. For comparison: VEEGAN, a
-# method proposed against collapse, reported 8 modes with 53 % of good samples on a ring, and 24.6 with 40 % on a grid, means
-# of five runs {cite}`srivastava2017`. Later studies use a ring with our ratio of width to radius, $1 : 100$ {cite}`lin2018`.
+# Bounds called empirical leave a margin to the games with seeds 0 to 5: cooled games have a quality of 0.90 to 0.92, the
+# annealed game on the grid below 0.90 to 0.94. For comparison: VEEGAN, a method proposed against collapse, reported 8 modes
+# with 53 % of good samples on a ring, and 24.6 with 40 % on a grid, means of five runs {cite}`srivastava2017`. Later studies
+# use a ring with our ratio of width to radius, $1 : 100$ {cite}`lin2018`.
 #
 # ## What the discriminator sees
 #
@@ -717,18 +719,19 @@ verify(
 # ## The grid: a quench
 #
 # Twenty-five modes, two apart. **Predict**: will the cured game of the ring find them all? We give the discriminator 128
-# units per layer and half of the updates that the annealed game below will get.
+# units per layer and play twice, each time with a third of the updates that the annealed game below will get.
 
 # %%
 friction = cold | {"r1": 0.01, "width": 128}
-quench = play(0, n_grid // 2, grid, **friction)
+quench = [play(k, n_grid // 3, grid, **friction) for k in range(2)]
 
 # %% [markdown]
-# It misses some, or gives them next to nothing (see the table below), although nothing circles now. The quality is as good
-# as before: whoever looks at samples one by one will not notice. The generator settled early on the modes that were nearest
-# to it, and its discriminator is sharp enough to hold them there. From a lost mode comes no force: $\nabla f$ is felt only
-# where samples are. This is a *quench*: a melt that was cooled too fast, with frozen defects. (A blunter discriminator
-# quenches less. With 64 units per layer it found all modes in our runs, with imbalances of 0.05 to 0.09.)
+# It misses some, or gives them next to nothing (see the table below), although nothing circles now. The quality is nearly as
+# good as before: whoever looks at samples one by one will not notice. The generator settled early on the modes that were
+# nearest to it, and its discriminator is sharp enough to hold them there. From a lost mode comes no force: $\nabla f$ is
+# felt only where samples are. This is a *quench*: a melt that was cooled too fast, with frozen defects. Waiting does not
+# help: with 2500 updates three such games ended with 20 to 22 modes. (A blunter discriminator quenches less. With 64 units
+# per layer three games found all modes, with imbalances of 0.05 to 0.09.)
 #
 # The cure is as old as metallurgy. Heat, and cool slowly. Add normal noise of width $\sigma_t$ to data *and* samples before
 # the discriminator sees them {cite}`arjovsky2017`. Both densities are then convolved with one Gaussian, so
@@ -767,7 +770,7 @@ verify(
 # %%
 when = [n_grid * k // 10 for k in (1, 4, 6, 10)]
 annealed = play(0, n_grid, grid, when, instance_noise=1.0, **friction)
-kinds = {"quench": [quench], "annealed": [annealed]}
+kinds = {"quench": quench, "annealed": [annealed]}
 show_table(head, rows_of(kinds, 25))
 
 # %% [markdown]
@@ -775,7 +778,7 @@ show_table(head, rows_of(kinds, 25))
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Five pictures on a grid of five by five circles. The quench: most circles are filled, some are empty. The annealed game: first one broad cloud, then a square with bumps, then clusters near all circles, finally points in all circles with few in between."}, "figure": {"caption": "The grid: a quench at its end, and the annealed game at four times; the same 500 latent points.", "name": "fig-collapse-grid"}}
 fig, axes = plt.subplots(1, 5, figsize=(7.4, 1.8))
-look(axes[0], quench.samples[:500], grid, "quench")
+look(axes[0], quench[0].samples[:500], grid, "quench")
 for ax, points, t in zip(axes[1:], annealed.pictures, when, strict=True):
     look(ax, points, grid, f"update {t}")
 plt.show()
@@ -822,8 +825,8 @@ verify(
     source="empirical; 0.989 is perfect, VEEGAN (2017) has 0.40",
 )
 verify(
-    "imbalance: quench minus annealed",
-    quench.divergence - annealed.divergence,
+    "imbalance: mean of the quenches, minus annealed",
+    np.mean([game.divergence for game in quench]) - annealed.divergence,
     at_least=0.05,
     source="empirical",
 )
