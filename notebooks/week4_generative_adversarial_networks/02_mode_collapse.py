@@ -512,12 +512,12 @@ show_table(head, rows_of(kinds, 8))
 
 # %% [markdown]
 # The table holds a surprise for whoever expects the penalty to be the hero. Out goes the *momentum*, and nothing else
-# changes: all modes are back, though the samples are still rough, since a constant rate keeps the players shaking. Friction
-# alone helps, and does not heal. (Adam divides by the size of its slopes, so its step is not ours and $\gamma_c$ cannot be
-# read off; that some friction is needed, and that too much fails as well, is what the scan found.) Cooling brings the
-# quality. With it, friction takes a little of the quality and buys safety: at $\gamma = 0.01$ one game of the eighteen that
-# we tried had lost a mode, at 0.1 none of more than forty. The Wasserstein critic has the best balance: its force does not
-# die out with the distance.
+# changes: all modes or nearly all are back, though the samples are still rough, since a constant rate keeps the players
+# shaking. Friction alone helps, and does not heal. (Adam divides by the size of its slopes, so its step is not ours and
+# $\gamma_c$ cannot be read off; that some friction is needed, and that too much fails as well, is what the scan found.)
+# Cooling brings the quality. With it, friction takes a little of the quality and buys safety: at $\gamma = 0.01$ one game of
+# the eighteen that we tried had lost a mode, at 0.1 none of more than forty. The Wasserstein critic has the best balance:
+# its force does not die out with the distance.
 
 # %%
 plain, _, simple, calm, *_ = kinds.values()
@@ -562,7 +562,7 @@ verify(
 )
 
 # %% [markdown]
-# Bounds called empirical leave a margin to the games with seeds 0 to 5: cooled games have a quality of 0.90 to 0.92, the
+# Bounds called empirical leave a margin to the games with seeds 0 to 5: cooled games have a quality of 0.90 to 0.93, the
 # annealed game on the grid below 0.90 to 0.94. For comparison: VEEGAN, a method proposed against collapse, reported 8 modes
 # with 53 % of good samples on a ring, and 24.6 with 40 % on a grid, means of five runs {cite}`srivastava2017`. Later studies
 # use a ring with our ratio of width to radius, $1 : 100$ {cite}`lin2018`.
@@ -704,8 +704,8 @@ plt.show()
 # %% [markdown]
 # A discriminator without slope gives no direction. First it stops resolving the edges of modes, and bridges get broad. Then
 # it loses whole modes. In the smallest game this is the over-damped side, where the generator creeps with the rate
-# $1/4\gamma$, and has not arrived when the rate of learning is zero. So the window for friction has two walls: the delay on
-# one side, and the time that you have on the other.
+# $1/4\gamma$, and has not arrived when the rate of learning is zero. With momentum, the window for friction has two walls:
+# the delay on one side, and the time that you have on the other.
 
 # %%
 verify(
