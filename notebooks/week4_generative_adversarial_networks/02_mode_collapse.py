@@ -571,7 +571,7 @@ verify(
 #
 # The generator moves each sample along $\nabla f$. The arrows show where to.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Two maps of log-odds with arrows. Left, out of the box: the log-odds are large, strongly negative where all samples sit, and positive over wide regions; arrows are long and parallel. Right, without momentum and with friction: log-odds are near zero on the ring, negative between and inside; short arrows point from the gaps to the modes."}, "figure": {"caption": "Log-odds $f$ at the end of game 0, out of the box (left) and without momentum, with friction (right). Arrows: directions of $\\nabla f$. Black: samples.", "name": "fig-collapse-odds"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two maps of log-odds with arrows. Left, out of the box: broad hills and valleys that do not follow the ring; the samples form a thread or a blob, where neighbouring arrows are parallel. Right, cured: log-odds near zero at the eight modes, negative inside the ring and between modes; arrows point to the modes."}, "figure": {"caption": "Log-odds $f$ at the end of game 0, out of the box (left) and without momentum, with friction (right). Arrows: directions of $\\nabla f$. Black: samples.", "name": "fig-collapse-odds"}}
 axis = np.linspace(-3, 3, 121)
 plane = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
 fig, axes = plt.subplots(1, 2, figsize=(7.2, 3.1))
@@ -730,8 +730,8 @@ quench = [play(k, n_grid // 3, grid, **friction) for k in range(2)]
 # good as before: whoever looks at samples one by one will not notice. The generator settled early on the modes that were
 # nearest to it, and its discriminator is sharp enough to hold them there. From a lost mode comes no force: $\nabla f$ is
 # felt only where samples are. This is a *quench*: a melt that was cooled too fast, with frozen defects. Waiting does not
-# help: with 2500 updates three such games ended with 20 to 22 modes. (A blunter discriminator quenches less. With 64 units
-# per layer three games found all modes, with imbalances of 0.05 to 0.09.)
+# help: after 2500 updates two such games had 22 modes, and one without friction 20. (A blunter discriminator quenches less.
+# With 64 units per layer three games found all modes, with imbalances of 0.05 to 0.09.)
 #
 # The cure is as old as metallurgy. Heat, and cool slowly. Add normal noise of width $\sigma_t$ to data *and* samples before
 # the discriminator sees them {cite}`arjovsky2017`. Both densities are then convolved with one Gaussian, so
