@@ -39,7 +39,7 @@ from torch.nn.functional import logsigmoid
 
 from advml.checks import verify
 from advml.display import show_table
-from advml.metrics import gaussian_kl, jensen_shannon
+from advml.metrics import gaussian_kl, jensen_shannon, kl_divergence
 
 plt.style.use("advml.course")
 torch.set_num_threads(1)  # these networks are too small to share out
@@ -347,24 +347,28 @@ verify(
 # On fresh samples the fitted parameters lose what they gained. (Their covariance is $\mathbf J^{-1}\mathbf C\mathbf J^{-1}/n = (\mathbf J^{-1} - 2\,\mathbf e\mathbf e^{\mathsf T})/n$.) With three parameters this is nothing. With a network of a million
 # parameters and 60 000 images, $V$ on the training set says little about the divergence.
 
+
 # %%
+def fit_variance(mu):
+    """n times the variance of the three fitted parameters."""
+    overlap_density = np.exp(log_p) * expit(mu * grid - mu**2 / 2) * dx
+    phi = parabola(grid)
+    J = np.einsum("i,ik,il->kl", overlap_density, phi, phi)
+    return np.diag(np.linalg.inv(J)) - [2, 0, 0]
+
+
 distances = np.array([0.5, 1, 2, 4])
 pulls, values, errors, divergences = [], [], [], []
 log_p = norm.logpdf(grid)
 for mu in distances:
-    log_g, logit = norm.logpdf(grid, mu), mu**2 / 2 - mu * grid
+    log_g = norm.logpdf(grid, mu)
     real, fake = rng.normal(0, 1, n), rng.normal(mu, 1, n)
     w = fit(real, fake)
     in_sample = log_expit(parabola(real) @ w), log_expit(-parabola(fake) @ w)
     values.append(sum(terms.mean() for terms in in_sample))
     errors.append(np.sqrt(sum(terms.var() for terms in in_sample) / n))
-    weight = np.exp(log_p) * expit(-logit) * dx  # p g / (p + g)
-    phi = parabola(grid)
-    J = np.einsum("i,ik,il->kl", weight, phi, phi)
-    covariance = np.linalg.inv(J)
-    covariance[0, 0] -= 2
     exact = np.array([mu**2 / 2, -mu, 0])
-    pulls.append((w - exact) / np.sqrt(np.diag(covariance) / n))
+    pulls.append((w - exact) / np.sqrt(fit_variance(mu) / n))
     p, g = np.exp(log_p) * dx, np.exp(log_g) * dx
     divergences.append(jensen_shannon(p / p.sum(), g / g.sum()))
 predicted = -np.log(4) + 2 * np.array(divergences)
@@ -438,6 +442,18 @@ verify(
 )
 
 # %% [markdown]
+# The same thousand fits also show whether the missing fluctuations, the $-2\,\mathbf e\mathbf e^{\mathsf T}$, are right:
+
+# %%
+verify(
+    "variance of the three parameters over the 1000 fits",
+    w.var(axis=0),
+    equals=fit_variance(1.0) / n_small,
+    rtol=5 * np.sqrt(2 / repeats) + 25 / n_small,
+    source="diagonal of J⁻¹ - 2 e eᵀ; corrections of order 1/n",
+)
+
+# %% [markdown]
 # ## What the generator feels
 #
 # The generator changes only the second term of $V$. With $\log(1-D) = -\varsigma(\ell)$ and $\log D = -\varsigma(-\ell)$, where
@@ -464,8 +480,8 @@ verify(
 # \nabla\bigl\langle-\log D^*\bigr\rangle_g = \nabla\bigl[\operatorname{KL}(p_g\,\Vert\,p_\text{data}) - 2\operatorname{JSD}(p_g, p_\text{data})\bigr]
 # $$ (eq-gan-nonsaturating)
 #
-# {cite}`arjovsky2017`. The divergence is the mode-seeking one of {lecture}`3.2`, and the other is *subtracted*: nothing here punishes a generator for
-# leaving out part of the data. {lecture}`4.2` is about that.
+# {cite}`arjovsky2017`. The divergence is the mode-seeking one of {lecture}`3.2`, and the other is *subtracted*. To leave out half of the data costs only
+# $\log2 - \frac32\log\frac43 = 0.26$ nats; to make one fake where there are no data costs as much as you like. {lecture}`4.2` is about that.
 #
 # Take data $\mathcal N(0,1)$ and $G = \theta + z$. The slope of the logit is $-\theta$, so the two forces toward the data are
 #
@@ -513,6 +529,14 @@ def divergence_pair(theta, log_scale):
     return np.array([best + np.log(4), kl])
 
 
+half, whole = np.array([1.0, 0.0]), np.array([0.5, 0.5])
+verify(
+    "KL - 2 JSD of a generator that makes one of two equal modes",
+    kl_divergence(half, whole) - 2 * jensen_shannon(half, whole),
+    equals=np.log(2) - 1.5 * np.log(4 / 3),
+    atol=1e-12,
+    source="sum over two states",
+)
 here, eps = np.array([1.5, np.log(0.7)]), 1e-4
 two_jsd, kl = np.transpose(
     [
@@ -1241,7 +1265,7 @@ h, batch, games, n_updates = 0.2, 100, 200, 1500
 
 
 def spread(gamma):
-    """Standard deviations of (w, a, b) (eq-gan-temperature)."""
+    """Deviations of (w, a, b) (eq-gan-temperature), updates to forget."""
     J = linear_game(gamma)
     first, second = np.eye(5), np.eye(5)
     first[:3] += h * J[:3]
@@ -1250,7 +1274,9 @@ def spread(gamma):
     noise = np.zeros((5, 5))
     noise[:3, :3] = h**2 * phi_2 / (2 * batch)
     Q = second @ noise @ second.T
-    return np.sqrt(np.diag(solve_discrete_lyapunov(second @ first, Q)))
+    M = second @ first
+    memory = -1 / np.log(np.abs(np.linalg.eigvals(M)).max())
+    return np.sqrt(np.diag(solve_discrete_lyapunov(M, Q))), memory
 
 
 # %% [markdown]
@@ -1294,7 +1320,7 @@ paths = {gamma: play(gamma) for gamma in (0.0, 1.0)}
 rows = []
 for gamma, path in paths.items():
     a, b = path[-1, 3], np.abs(path[-1, 4])
-    expected = spread(gamma)[3:]
+    expected = spread(gamma)[0][3:]
     verify(
         f"learned mean and width, γ = {gamma:g}",
         [a.mean(), b.mean()],
@@ -1330,15 +1356,15 @@ for gamma, path in paths.items():
 
 # %% [markdown]
 # Friction makes the players cool as well as calm, by a factor of three: more of it at the same noise is a lower temperature. Without it the overlap alone
-# damps, and games ring for hundreds of updates.
+# damps, and a game needs 128 updates, not 17, to forget by a factor of $e$.
 
 # %%
 verify(
-    "R1 makes the mean more accurate by a factor of three",
-    spread(0.0)[3] / spread(1.0)[3],
-    equals=3,
-    atol=0.01,
-    source="eq-gan-temperature, rounded in the text",
+    "spread of a without and with R1, ratio; updates to forget",
+    [spread(0.0)[0][3] / spread(1.0)[0][3], spread(0.0)[1], spread(1.0)[1]],
+    equals=[3, 128, 17],
+    atol=[0.01, 0.5, 0.5],
+    source="eq-gan-temperature, and eigenvalues of M, rounded in the text",
 )
 
 # %% [markdown]
