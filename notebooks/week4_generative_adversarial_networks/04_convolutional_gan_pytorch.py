@@ -1070,8 +1070,12 @@ if on_digits:
     )
     verify(
         "Gaussian fit and autoencoder, over R1 averaged: Fréchet distance of "
-        "the latter; R1 averaged over the Gaussian fit: precision",
-        [mean["autoencoder"][0] / best[0], best[1] / mean["Gaussian fit"][1]],
+        "the latter; R1 averaged over both: precision, and recall",
+        [
+            mean["autoencoder"][0] / best[0],
+            best[1] / mean["Gaussian fit"][1],
+            best[2] / mean["autoencoder"][2],
+        ],
         at_least=1,
         source="counting, and means and covariances",
     )
