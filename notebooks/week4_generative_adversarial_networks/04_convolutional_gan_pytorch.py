@@ -608,7 +608,7 @@ for i, (gamma, (*_, record)) in enumerate(games.items()):
         positive = np.maximum(right, 0) / gamma
         axes[1].plot(t, np.sqrt(positive), ".", color=color)
     axes[2].plot(t, distance, color=color)
-axes[0].set(xlabel="update", ylabel="mean log-odds", ylim=(-3, 3))
+axes[0].set(xlabel="update", ylabel="mean log-odds", ylim=(-1, 1.5))
 axes[0].legend(fontsize=8)
 axes[1].set(xlabel="update", ylabel="slope |∇f|", yscale="log")
 axes[2].set(xlabel="update", ylabel="Fréchet distance", yscale="log")
@@ -616,13 +616,14 @@ plt.show()
 
 # %% [markdown]
 # What to see. Left: no game ends at zero by itself; data and samples take turns, and the penalty sets how far they can swing. It is the damped
-# oscillator of {lecture}`4.1`, driven by the noise of the batches. Middle: slopes fall with $\gamma$, and the dots follow the lines: the virial
-# theorem holds in a moving game, because the discriminator is close to the best answer at any time. For $\gamma = 10$ the
+# oscillator of {lecture}`4.1`, driven by the noise of the batches. Middle: slopes fall with $\gamma$, and the dots follow the lines roughly: the virial
+# theorem holds approximately in a moving game, as far as the discriminator is close to the best answer at any time. For $\gamma = 10$ the
 # lines lie above the dots: the signal has become smaller than the jitter of Adam, which makes steps of the same size however small the slope is.
 # A thermometer, in fact: noise adds to the "kinetic" side only.
 
 # We hold the root mean squares of the second half of the game against the prediction, for the two dampings at which the signal is above
-# the jitter. The bounds are empirical: six seeds gave ratios from SEEDS_VIRIAL.
+# the jitter, and claim no more than a factor of two. That is an empirical bound, set after six seeds (0 to 5) had given ratios from 0.85 to 1.38 for
+# $\gamma = 0.1$, where both sides fluctuate, and from 1.09 to 1.23 for $\gamma = 1$, always above one.
 
 # %%
 ratios = []
@@ -633,14 +634,14 @@ if on_digits:
     verify(
         "slope in the game over that of the virial theorem, γ = 0.1 and 1",
         ratios,
-        at_least=0.7,
-        at_most=1.4,
+        at_least=0.5,
+        at_most=2,
         source="stretching the optimum, for a discriminator that keeps up",
     )
 
 # %% [markdown]
 # And $D = \frac12$ (number 13 of the errata)? Look at $\gamma = 10$ after 80 updates, when the samples are still blotches. The next claims put
-# it beside the Fréchet distance at that time and at the end. (Empirical, with a wide margin: LATE_ODDS.)
+# it beside the Fréchet distance at that time and at the end. (Empirical: the six seeds gave $|D - \frac12|$ up to 0.074, and ratios of the distances of 10 or more.)
 
 # %%
 record = games[10.0][3]
@@ -748,7 +749,7 @@ verify(
 # against held-out images is nearly zero), and that is a virtue: it estimates the distance of the *distributions*, from below. How far below,
 # nobody knows. A falling loss of WGAN-GP means a falling lower bound, on the scale of an $L$ that has to be looked up.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Against the update: exact transport distance between samples and held-out images, falling from six to three and a half towards the level of training images at nearly three, and the critic's value over L far below, falling as well."}, "figure": {"caption": "Training of WGAN-GP: exact $W_1$ between 355 samples and as many held-out images, the bound {eq}`eq-gan-assignment` from the critic at that time, and the exact $W_1$ of training and held-out images.", "name": "fig-gan-critic"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Against the update: exact transport distance between samples and held-out images, falling from about four to three and a half, towards the level of training images at nearly three, and the critic's value over L far below, falling as well."}, "figure": {"caption": "Training of WGAN-GP: exact $W_1$ between 355 samples and as many held-out images, the bound {eq}`eq-gan-assignment` from the critic at that time, and the exact $W_1$ of training and held-out images.", "name": "fig-gan-critic"}}
 fig, ax = plt.subplots(figsize=(5.5, 2.8))
 t, value, L, exact = record["notes"].T[[0, 4, 5, 6]]
 ax.plot(t, exact, label="exact W₁, samples")
@@ -1056,7 +1057,7 @@ if on_digits:
     )
 
 # %% [markdown]
-# Then levels and rankings, of which the margins are wide.
+# Then levels and rankings, empirical bounds that the six seeds kept.
 
 # %%
 best, perfect_score = mean["R1, γ = 1, averaged"], mean["training images"]
@@ -1069,8 +1070,12 @@ if on_digits:
     )
     verify(
         "Gaussian fit and autoencoder, over R1 averaged: Fréchet distance of "
-        "the latter; R1 averaged over the Gaussian fit: precision",
-        [mean["autoencoder"][0] / best[0], best[1] / mean["Gaussian fit"][1]],
+        "the latter; R1 averaged over both: precision, and recall",
+        [
+            mean["autoencoder"][0] / best[0],
+            best[1] / mean["Gaussian fit"][1],
+            best[2] / mean["autoencoder"][2],
+        ],
         at_least=1,
         source="counting, and means and covariances",
     )
@@ -1105,10 +1110,10 @@ plt.show()
 
 # %% [markdown]
 # The Fréchet distance takes the Gaussian's blotches to be as good as many a game's digits: it compares means and covariances, and those the
-# Gaussian has right in the pixels, nearly so in the features. Precision is not fooled. The autoencoder's row is the mirror image: its decoder covers
-# what the encoder uses, but $\mathcal N(\mathbf 0, \mathbf I)$ also falls between, and means are smoother than data. And the row of the training images is a warning of its
+# Gaussian has right in the pixels, nearly so in the features. Precision is not fooled. The autoencoder
+# has the precision of the games and less recall: decoder means are smooth and similar to each other, and a distance that compares covariances punishes that. And the row of the training images is a warning of its
 # own: whoever memorises them gets perfect marks in every column. Whether a generator copies is another test ({lecture}`4.5`). As to
-# γ: penalties help less here than averaging does, and the strongest is not the best. Differences of one unit between *trainings* are
+# $\gamma$: here the strongest penalty is not the best. Differences of one unit between *trainings* are
 # within what another seed can do; the table's errors say nothing of it.
 #
 # ## Break it: a penalty that is only reported
@@ -1177,7 +1182,7 @@ verify(
 )
 
 # %% [markdown]
-# No message, no wrong shape, and a curve in the log that looks like that of a penalty. (The bound of two is empirical: BROKEN.) Three tests would find it: a derivative by finite
+# No message, no wrong shape, and a curve in the log that looks like that of a penalty. (The bound of two is empirical: the six seeds gave 4.4 or more.) Three tests would find it: a derivative by finite
 # differences, as in the tests of this course; the other framework, as above, where slopes were compared and not only values; or the
 # virial theorem, as the penalty is far too large for its $\gamma$.
 #
