@@ -41,6 +41,7 @@ from advml.display import progress, show_source, show_table
 from advml.likelihood import (
     evidence_on_grid,
     exact_importance_weighted_bound,
+    gauss_hermite,
     gaussian_log_density,
     importance_weighted_bound,
     latent_grid,
@@ -152,10 +153,8 @@ for name, scale, x in (
 # %%
 def average_over_q(model, x, function, n_nodes=8):
     """Gauss-Hermite average over q of function(model, x, noise), (n,)."""
-    nodes, weights = np.polynomial.hermite_e.hermegauss(n_nodes)
-    noise = np.stack(np.meshgrid(nodes, nodes), -1).reshape(-1, 1, 2)
-    noise = np.broadcast_to(noise, (n_nodes**2, len(x), 2))
-    weights = np.outer(weights, weights).ravel() / weights.sum() ** 2
+    nodes, weights = gauss_hermite(n_nodes, 2)
+    noise = np.repeat(nodes[:, None], len(x), axis=1)
     with torch.no_grad():
         return weights @ array(function(model, x, noise))
 
@@ -225,19 +224,8 @@ plt.show()
 grid, log_cell = latent_grid(
     np.zeros((1, 2)), np.ones((1, 2)), width=6, n_points=n_grid
 )
-grid = grid[0]
+grid, axis = grid[0], np.unique(grid[0, :, 0])
 log_prior = gaussian_log_density(grid) + log_cell  # of a cell of the grid
-
-
-def log_joint(model, x, y=None):
-    """log p(x, z) of each image and each cell of the grid."""
-    if y is None:
-        y = decoded(model)
-    if model.scale is None:
-        return x @ y.T - np.logaddexp(0, y).sum(axis=1) + log_prior
-    square = (x**2).sum(axis=1)[:, None] - 2 * x @ y.T + (y**2).sum(axis=1)
-    constant = d / 2 * np.log(2 * np.pi * model.scale**2)
-    return log_prior - square / (2 * model.scale**2) - constant
 
 
 def decoded(model):
@@ -247,6 +235,20 @@ def decoded(model):
         return np.concatenate([array(model.decode(z)) for z in parts])
 
 
+def log_joint(model, x, y):
+    """log p(x, z) of each image and each cell of the grid."""
+    if model.scale is None:
+        return x @ y.T - np.logaddexp(0, y).sum(axis=1) + log_prior
+    square = (x**2).sum(axis=1)[:, None] - 2 * x @ y.T + (y**2).sum(axis=1)
+    constant = d / 2 * np.log(2 * np.pi * model.scale**2)
+    return log_prior - square / (2 * model.scale**2) - constant
+
+
+# %% [markdown]
+# The logarithm of the sum over cells is the evidence. Many images make a big table, so we take fifty at a time.
+
+
+# %%
 def evidence(model, x):
     """log p(x) of each image (eq-evidence), and the change if the grid is
     twice as coarse."""
@@ -270,7 +272,7 @@ bound = elbo(model, x_test, 16)
 
 # %%
 some, n_some = x_test[:40], 40
-table = log_joint(model, some)
+table = log_joint(model, some, decoded(model))
 posterior = np.exp(table - exact[:n_some, None])
 rim = np.abs(grid).max(axis=1) > 5.5
 with torch.no_grad():
@@ -282,6 +284,11 @@ with torch.no_grad():
         width=10,
         n_points=81,
     )
+
+# %% [markdown]
+# The three checks:
+
+# %%
 if on_digits:
     verify(
         "change of log p(x) if every second point is left out (nats)",
@@ -308,16 +315,19 @@ if on_digits:
 # the divergence of $q$ from the true posterior, which we know at each point; and more draws must tighten
 # the bound. Both $L_5$ and $L_{50}$ are exact expectations, by {eq}`eq-iwae-exact` on grids around $q$.
 
+
 # %%
-log_q = gaussian_log_density(
-    grid, mean[:n_some, None], np.exp(log_variance[:n_some, None])
-)
-q = np.exp(log_q + log_cell)
-divergence = [
-    kl_divergence(a / a.sum(), b / b.sum())
-    for a, b in zip(q, posterior, strict=True)
-]
+def from_posterior(mean, log_scale):
+    """KL of Gaussians q from the true posteriors, on the grid."""
+    variance = np.exp(2 * log_scale)[:, None]
+    q = np.exp(gaussian_log_density(grid, mean[:, None], variance))
+    q = q / q.sum(axis=1, keepdims=True)
+    p = posterior / posterior.sum(axis=1, keepdims=True)
+    return np.array([kl_divergence(*pair) for pair in zip(q, p, strict=True)])
+
+
 scale = np.exp(log_variance / 2)
+divergence = from_posterior(mean[:n_some], log_variance[:n_some] / 2)
 z, log_volume = latent_grid(mean[:n_some], scale[:n_some], width=6)
 log_q = gaussian_log_density(z, mean[:n_some, None], scale[:n_some, None] ** 2)
 with torch.no_grad():
@@ -369,27 +379,23 @@ for k, value in ((1, L1), (5, L5), (50, L50)):
 
 
 # %%
-def best_q(model, x, mean, log_scale, n_nodes=8):
+def best_q(model, x, mean, log_scale):
     """Gaussian q with the largest bound, for each image."""
-    nodes, weights = np.polynomial.hermite_e.hermegauss(n_nodes)
-    noise = np.stack(np.meshgrid(nodes, nodes), -1).reshape(-1, 1, 2)
-    weights = np.outer(weights, weights).ravel() / weights.sum() ** 2
-    like = model.layers[0][0]
-    noise, weights, x = (
-        torch.as_tensor(a).to(like) for a in (noise, weights, x)
-    )
-    q = [
-        torch.as_tensor(a).to(like).requires_grad_() for a in (mean, log_scale)
-    ]
+    tensor = torch.as_tensor(mean).to(model.layers[0][0]).new_tensor
+    nodes, weights = gauss_hermite(8, 2)
+    noise, weights, x = tensor(nodes[:, None]), tensor(weights), tensor(x)
+    mean, log_scale = tensor(mean), tensor(log_scale)
+    q = [mean.requires_grad_(), log_scale.requires_grad_()]
     optimiser = torch.optim.LBFGS(
         q, max_iter=100, line_search_fn="strong_wolfe"
     )
 
     def loss():
         optimiser.zero_grad()
-        z = q[0] + q[1].exp() * noise
-        kl = (q[0] ** 2 + (2 * q[1]).exp() - 1 - 2 * q[1]).sum(-1) / 2
-        value = (kl - weights @ model.log_likelihood(x, z)).sum()
+        z = mean + log_scale.exp() * noise
+        kl = mean**2 + (2 * log_scale).exp() - 1 - 2 * log_scale
+        value = kl.sum() / 2
+        value = value - (weights @ model.log_likelihood(x, z)).sum()
         value.backward()
         return value
 
@@ -397,18 +403,13 @@ def best_q(model, x, mean, log_scale, n_nodes=8):
     return [array(a) for a in q]
 
 
+# %% [markdown]
+# Its divergence from the true posterior is the approximation gap; what is left of the encoder's is amortisation.
+
+# %%
 free = best_q(model, some, mean[:n_some], log_variance[:n_some] / 2)
-log_free = gaussian_log_density(
-    grid, free[0][:, None], np.exp(2 * free[1][:, None])
-)
-free_q = np.exp(log_free + log_cell)
-approximation = np.array(
-    [
-        kl_divergence(a / a.sum(), b / b.sum())
-        for a, b in zip(free_q, posterior, strict=True)
-    ]
-)
-amortisation = np.array(divergence) - approximation
+approximation = from_posterior(*free)
+amortisation = divergence - approximation
 rows = [
     ["gap", np.mean(divergence), np.max(divergence)],
     ["approximation", approximation.mean(), approximation.max()],
@@ -442,7 +443,6 @@ order = np.argsort(divergence)
 fig, axes = plt.subplots(1, 4, figsize=(7.4, 2.2))
 angle = np.linspace(0, 2 * np.pi, 100)
 circle = np.stack([np.cos(angle), np.sin(angle)], axis=1)
-axis = np.unique(grid[:, 0])
 for ax, i in zip(axes, order[[0, 20, 30, -1]], strict=True):
     density = posterior[i].reshape(n_grid, n_grid).T
     ax.contourf(axis, axis, density, levels=12, cmap="Greys")
@@ -535,6 +535,11 @@ def best_scale(model, x, n_nodes=4):
     return np.sqrt(average_over_q(model, x, square, n_nodes).mean() / d)
 
 
+# %% [markdown]
+# The other two models are fitted in one line each.
+
+
+# %%
 def adapt(epoch, model, bound):
     model.scale = best_scale(model, grey_train)
 
@@ -1019,12 +1024,17 @@ one = elbo(model, batch, 16)
 own_noise = average_over_q(model, batch, squares, 16) - one**2
 shared = average_over_q(model, batch, square_of_mean, 16)[0] - one.mean() ** 2
 predicted = {100: own_noise.sum() / 100**2, 1: shared}
+
+# %% [markdown]
+# And 2000 batches of each kind:
+
+# %% tags=["solution"]
 rng = np.random.default_rng([seed, 7])
 for n, name in ((100, "own noise"), (1, "shared noise")):
     draws = []
     for _ in range(n_draws // 100):
         noise = rng.standard_normal((100, n, 2))
-        noise = np.broadcast_to(noise, (100, 100, 2))
+        noise = np.repeat(noise, 100 // n, axis=1)
         with torch.no_grad():
             value = array(vae.evidence_lower_bound(model, batch, noise))
         draws.extend(value.mean(axis=1))
