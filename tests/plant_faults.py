@@ -202,10 +202,30 @@ FAULTS = {
         "return _squared_slopes(discriminator(x), x).mean() / 2",
         "return _squared_slopes(discriminator(x), x).mean()",
     ),
-    "TensorFlow Adam of the game": (
-        "src/advml/tensorflow/gan.py",
+    "TensorFlow Adam": (
+        "src/advml/tensorflow/networks.py",
         "m.assign(beta * m + (1 - beta) * g)",
         "m.assign(beta * m + g)",
+    ),
+    "TensorFlow Adam without the weight of its averages": (
+        "src/advml/tensorflow/networks.py",
+        "tf.sqrt(v / seen[1])",
+        "tf.sqrt(v)",
+    ),
+    "random numbers of a resumed game": (
+        "src/advml/gan.py",
+        "kind.state = memory.random",
+        "pass",
+    ),
+    "weight of the divergence in Keras": (
+        "src/advml/tensorflow/vae.py",
+        "tf.reduce_mean(self.beta * terms[1] - terms[0])",
+        "tf.reduce_mean(terms[1] - terms[0])",
+    ),
+    "PyTorch gradient penalty": (
+        "src/advml/pytorch/gan.py",
+        "return ((torch.sqrt(slopes + 1e-12) - 1) ** 2).mean()",
+        "return ((slopes - 1) ** 2).mean()",
     ),
     "running variance of a normalised layer": (
         "src/advml/tensorflow/gan.py",

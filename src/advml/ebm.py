@@ -9,7 +9,6 @@ import numpy as np
 from advml.validation import count, finite, nonnegative, positive
 
 BETAS = 0.0, 0.999  # of Adam: no momentum, as Du & Mordatch (2019)
-EPSILON = 1e-8  # of Adam
 
 
 class ReplayBuffer:

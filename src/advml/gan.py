@@ -18,7 +18,6 @@ from advml import networks
 from advml.ebm import learning_rates
 from advml.validation import count, fraction, nonnegative, positive
 
-EPSILON = 1e-8  # of Adam
 PLAYERS = "generator", "discriminator"
 LOSSES = "saturating", "non-saturating", "wasserstein"
 SLOPE = 0.2  # of the leaky rectifier below zero
@@ -188,7 +187,8 @@ class Rules:
     def schedule(self, n_updates, done):
         """Triples (generator's rate, discriminator's rate, noise) to come.
 
-        The noise falls to zero like (1 − t/0.8 n_updates)², and stays there.
+        The noise falls to zero like (1 − t/0.8 n_updates)², and stays there
+        (eq-gan-annealing).
         """
         if count("n_updates", n_updates) < done:
             raise ValueError(

@@ -11,6 +11,8 @@ import numpy as np
 
 from advml.validation import count
 
+EPSILON = 1e-8  # of Adam: added to the root, as in PyTorch
+
 
 def dense(rng, n_in, n_out, *, gain=2.0):
     """Kernel (n_in, n_out) ~ N(0, gain / n_in) and a bias (n_out,) of zeros.

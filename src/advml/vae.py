@@ -8,10 +8,9 @@ NumPy: with one seed both frameworks see the same ones.
 import numpy as np
 
 from advml.ebm import learning_rates
-from advml.validation import count, nonnegative
+from advml.validation import count, nonnegative, refuse_shape
 
 BETAS = 0.9, 0.999  # of Adam
-EPSILON = 1e-8  # of Adam
 GAINS = {"relu": 2.0, "silu": 2.0, "tanh": 1.0}  # see advml.networks.dense
 
 
@@ -24,24 +23,6 @@ def activation_gain(activation):
     return GAINS[activation]
 
 
-def numbers(x):
-    """Return anything like an array as one of real numbers.
-
-    It can be written to and does not run backwards: PyTorch wants both.
-    """
-    x = np.require(x, requirements="CW")
-    if x.dtype.kind not in "biuf":
-        raise ValueError(f"arrays must hold real numbers, not {x.dtype}")
-    return x
-
-
-def batch(name, x, shape):
-    """Return x if it has shape (n, *shape), n >= 1 or unknown in a graph."""
-    if tuple(x.shape[1:]) != shape or not len(x.shape) or x.shape[0] == 0:
-        _refuse_shape(name, x, shape)
-    return x
-
-
 def observed(name, x, shape, scale, *, fractions=False):
     """Return x if it is a batch (..., n, *shape) that the model can produce.
 
@@ -51,7 +32,7 @@ def observed(name, x, shape, scale, *, fractions=False):
     """
     got = tuple(x.shape)
     if len(got) <= len(shape) or got[-len(shape) :] != shape or 0 in got:
-        _refuse_shape(name, x, shape)
+        refuse_shape(name, x, shape)
     if scale is not None:
         good, wanted = abs(x) < np.inf, "be finite"
     elif fractions:
@@ -76,14 +57,6 @@ def _only(name, x, good, wanted):
             f"{len(bad) - 1} more like it)"
         )
     return x
-
-
-def _refuse_shape(name, x, shape):
-    wanted = ", ".join(map(str, shape))
-    raise ValueError(
-        f"{name} must have shape (n, {wanted}) with n >= 1, but has "
-        f"{tuple(x.shape)}"
-    )
 
 
 def latent(name, z, n, n_latent):

@@ -115,6 +115,33 @@ def fraction(name, value):
     return value
 
 
+def batch(name, x, shape):
+    """Return x if it has shape (n, *shape), n >= 1 or unknown in a graph."""
+    if tuple(x.shape[1:]) != shape or not len(x.shape) or x.shape[0] == 0:
+        refuse_shape(name, x, shape)
+    return x
+
+
+def refuse_shape(name, x, shape):
+    """Raise ValueError: x is no batch (n, *shape)."""
+    wanted = ", ".join(map(str, shape))
+    raise ValueError(
+        f"{name} must have shape (n, {wanted}) with n >= 1, but has "
+        f"{tuple(x.shape)}"
+    )
+
+
+def numbers(x):
+    """Return anything like an array as one of real numbers.
+
+    It can be written to and does not run backwards: PyTorch wants both.
+    """
+    x = np.require(x, requirements="CW")
+    if x.dtype.kind not in "biuf":
+        raise ValueError(f"arrays must hold real numbers, not {x.dtype}")
+    return x
+
+
 def binary_rows(name, x, n_units):
     """Return `x` if it is a batch (n, n_units) of ones and zeros, n >= 1.
 

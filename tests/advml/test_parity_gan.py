@@ -10,28 +10,27 @@ much, in double precision by 1e-16 times as much.
 """
 
 import inspect
-import itertools
 
+import keras
 import numpy as np
 import pytest
 import scipy.signal
 import scipy.stats
 import tensorflow as tf
 import torch
+from reference import TOLERANCE, close, convolved, dense, spread
 from scipy.special import log_expit
 
 import advml.pytorch.gan as pytorch_gan
 import advml.tensorflow.gan as tensorflow_gan
 from advml.gan import (
-    EPSILON,
     MOMENTUM,
     NORMAL_EPSILON,
     Rules,
     dense_layers,
     draw,
 )
-
-TOLERANCE = {"float32": 1e-5, "float64": 1e-11}
+from advml.networks import EPSILON
 
 
 class PyTorch:
@@ -145,12 +144,6 @@ def images(network, n=4, seed=2):
     return np.float32(rng.uniform(-1, 1, (n, *network.shape)))
 
 
-def close(got, want, size, precision):
-    assert got.dtype == precision
-    assert got.shape == np.shape(want)
-    assert np.all(np.abs(got - want) <= TOLERANCE[precision] * size)
-
-
 # ----- networks, in NumPy ---------------------------------------------------
 
 ACTIVATIONS = {
@@ -159,42 +152,6 @@ ACTIVATIONS = {
     "tanh": np.tanh,
 }
 leaky = ACTIVATIONS["leaky_relu"]
-
-
-def dense(layers, x, activation):
-    for i, (kernel, bias) in enumerate(layers):
-        x = (activation(x) if i else x) @ np.float64(kernel) + bias
-    return x
-
-
-def convolved(image, kernel, bias):
-    """Every second place of a correlation with zeros around the image."""
-    width = kernel.shape[0] // 2
-    image = np.pad(image, ((width, width), (width, width), (0, 0)))
-    channels = [
-        bias[k]
-        + sum(
-            scipy.signal.correlate2d(
-                image[..., c], np.float64(kernel[..., c, k]), "valid"
-            )[::2, ::2]
-            for c in range(image.shape[2])
-        )
-        for k in range(kernel.shape[3])
-    ]
-    return np.stack(channels, axis=-1)
-
-
-def spread(image, kernel, side):
-    """Each pixel puts the kernel, times itself, around its new place."""
-    size, left = len(kernel), len(image)
-    stride, width = (1 if left == side else 2), size // 2
-    out = np.zeros((side, side, kernel.shape[2]))
-    for place in itertools.product(range(left), range(left)):
-        for tap in itertools.product(range(size), range(size)):
-            i, j = (stride * np.array(place) + tap - width).tolist()
-            if 0 <= i < side and 0 <= j < side:
-                out[i, j] += np.float64(kernel[tap]) @ image[place]
-    return out
 
 
 def generated(name, layers, z, training=False):
@@ -222,7 +179,7 @@ def generated(name, layers, z, training=False):
                 found.append((mean, variance * n / (n - 1)))
             y = (y - mean) / np.sqrt(variance + NORMAL_EPSILON)
         y = leaky(y + layers[i][1])
-        y = np.stack([spread(one, layers[i + 1][0], target) for one in y])
+        y = np.stack([spread(one, layers[i + 1][0], 0, target) for one in y])
     return np.tanh(y[..., 0] + layers[-1][1]), found
 
 
@@ -706,24 +663,47 @@ def test_samples_are_the_generator_of_normal_numbers(framework):
     )
 
 
-def test_same_names_and_arguments():
-    for name in (
-        *(n for n, o in vars(pytorch_gan).items() if inspect.isclass(o)),
-        "train",
-        "discriminator_loss",
-        "generator_loss",
-        "r1_penalty",
-        "lipschitz_penalty",
-        "save_checkpoint",
-        "load_checkpoint",
-    ):
-        if name in ("Network",):
-            continue
-        one, other = (
-            inspect.signature(getattr(f.module, name)).parameters
-            for f in FRAMEWORKS
-        )
-        assert list(one) == list(other), name
+FUNCTIONS = [
+    "train",
+    "discriminator_loss",
+    "generator_loss",
+    "r1_penalty",
+    "lipschitz_penalty",
+    "save_checkpoint",
+    "load_checkpoint",
+]
+CLASSES = [
+    f"{kind}{player}"
+    for kind in ("Dense", "Convolutional")
+    for player in ("Generator", "Discriminator")
+]
+
+
+@pytest.mark.parametrize("name", [*FUNCTIONS, *CLASSES, "Memory"])
+def test_names_arguments_and_defaults_are_the_same(name):
+    one, other = (
+        [
+            (a.name, a.kind, None if a.name == "dtype" else a.default)
+            for a in inspect.signature(
+                getattr(f.module, name)
+            ).parameters.values()
+        ]
+        for f in FRAMEWORKS
+    )
+    assert one == other
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_networks_have_the_same_methods(name):
+    """But for `forward` and `call`, and what Keras needs to save them."""
+    found = []
+    for framework in FRAMEWORKS:
+        kind = getattr(framework.module, name)
+        own = [c for c in kind.__mro__ if c.__module__.startswith("advml")]
+        found.append({n for c in own for n in vars(c) if n[0] != "_"})
+    theirs, ours = found
+    assert theirs - {"forward"} == ours - {"call", "get_config"}
+    assert {"to_numpy", "from_numpy"} <= theirs
 
 
 def test_steps_of_the_first_layer_lie_all_over_the_cube():
@@ -876,3 +856,28 @@ def test_a_refused_checkpoint_leaves_the_weights_alone(framework, tmp_path):
         )
     assert difference(g.to_numpy(), before[0]) == 0
     assert difference(d.to_numpy(), before[1]) == 0
+
+
+@both
+def test_data_may_run_backwards_or_be_read_only(framework):
+    g, d = players(framework, "8x8")
+    x, z = images(d), normals(4, g.n_latent)
+    for change in (
+        lambda a: a[::-1],
+        lambda a: np.broadcast_to(a[:1], a.shape),
+    ):
+        for network, data in ((g, z), (d, x)):
+            got = framework.numpy(network(change(data)))
+            want = framework.numpy(network(change(data).copy()))
+            np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("kind", ["Generator", "Discriminator"])
+def test_widths_in_an_array_can_be_saved(kind, tmp_path):
+    size = (2, 3) if kind == "Generator" else (3,)
+    make_one = getattr(tensorflow_gan, f"Dense{kind}")
+    network = make_one(*size, np.array([5, 4]))
+    network.save(tmp_path / "network.keras")
+    loaded = keras.models.load_model(tmp_path / "network.keras")
+    x = normals(4, size[0])
+    np.testing.assert_array_equal(loaded(x), network(x))

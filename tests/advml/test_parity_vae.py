@@ -15,9 +15,9 @@ import itertools
 import keras
 import numpy as np
 import pytest
-import scipy.signal
 import tensorflow as tf
 import torch
+from reference import TOLERANCE, close, convolved, dense, spread
 from scipy.special import expit, log_expit
 from scipy.stats import multivariate_normal, norm
 
@@ -26,8 +26,6 @@ import advml.tensorflow.vae as tensorflow_vae
 from advml import likelihood
 from advml.metrics import gaussian_kl
 from advml.vae import epochs_of_batches
-
-TOLERANCE = {"float32": 1e-5, "float64": 1e-11}
 
 
 class PyTorch:
@@ -108,12 +106,6 @@ def normals(vae, *lead, seed=2):
     return np.float32(rng.normal(size=(*lead, vae.n_latent)))
 
 
-def close(got, want, size, precision):
-    assert got.dtype == precision
-    assert got.shape == np.shape(want)
-    assert np.all(np.abs(got - want) <= TOLERANCE[precision] * size)
-
-
 # ----- networks, in NumPy ---------------------------------------------------
 
 ACTIVATIONS = {
@@ -121,42 +113,6 @@ ACTIVATIONS = {
     "relu": lambda x: np.maximum(x, 0),
     "silu": lambda x: x * expit(x),
 }
-
-
-def dense(layers, x, activation):
-    for i, (kernel, bias) in enumerate(layers):
-        x = (activation(x) if i else x) @ np.float64(kernel) + bias
-    return x
-
-
-def convolved(image, kernel, bias):
-    """Every second place of a correlation with zeros around the image."""
-    width = kernel.shape[0] // 2
-    image = np.pad(image, ((width, width), (width, width), (0, 0)))
-    channels = [
-        bias[k]
-        + sum(
-            scipy.signal.correlate2d(
-                image[..., c], np.float64(kernel[..., c, k]), "valid"
-            )[::2, ::2]
-            for c in range(image.shape[2])
-        )
-        for k in range(kernel.shape[3])
-    ]
-    return np.stack(channels, axis=-1)
-
-
-def spread(image, kernel, bias, side):
-    """Each pixel puts the kernel, times itself, around its new place."""
-    size, left = len(kernel), len(image)
-    stride, width = (1 if left == side else 2), size // 2
-    out = np.zeros((side, side, kernel.shape[2])) + bias
-    for place in itertools.product(range(left), range(left)):
-        for tap in itertools.product(range(size), range(size)):
-            i, j = (stride * np.array(place) + tap - width).tolist()
-            if 0 <= i < side and 0 <= j < side:
-                out[i, j] += np.float64(kernel[tap]) @ image[place]
-    return out
 
 
 def encoded(name, vae, layers, x):

@@ -11,10 +11,10 @@ import torch
 from torch.nn.functional import silu
 
 from advml import networks
-from advml.ebm import BETAS, EPSILON, chain_constants, learning_rates
+from advml.ebm import BETAS, chain_constants, learning_rates
 from advml.ebm import ReplayBuffer as ReplayBuffer
-from advml.pytorch.networks import Network, dense, halve
-from advml.validation import count, nonnegative, positive
+from advml.pytorch.networks import Network, adam_of, dense, halve
+from advml.validation import batch, count, nonnegative, positive
 
 
 class _Energy(Network):
@@ -108,10 +108,11 @@ class ConvolutionalEnergy(_Energy):
             side, channels, sizes, n_hidden, seed
         )
         super().__init__(layers, radius, device, dtype)
+        self.shape = (side, side)
 
     def forward(self, x):
         """Energies (n,) of images (n, side, side)."""
-        y = x[:, None]
+        y = batch("x", x, self.shape)[:, None]
         for kernel, bias in self.layers[:-2]:
             y = silu(halve(y, kernel, bias))
         y = y.permute(0, 2, 3, 1).flatten(1)
@@ -272,9 +273,7 @@ def train(
     max_norm = np.inf if max_norm is None else positive("max_norm", max_norm)
     nonnegative("data_noise", data_noise)
     rates = learning_rates(learning_rate, final_learning_rate, n_updates)
-    adam = memory or torch.optim.Adam(
-        energy.parameters(), betas=BETAS, eps=EPSILON
-    )
+    adam = adam_of(energy, memory, BETAS)
     rng = _stream(seed)
     for update, rate in enumerate(rates, start=1):
         generator = _generator(rng, data.device)

@@ -13,12 +13,13 @@ from torch.nn.functional import batch_norm, leaky_relu, silu, softplus
 
 from advml import gan as shared
 from advml import networks
-from advml.gan import EPSILON, MOMENTUM, NORMAL_EPSILON, SLOPE
+from advml.gan import MOMENTUM, NORMAL_EPSILON, SLOPE
 from advml.gan import Memory as Memory
 from advml.gan import load_checkpoint as load_checkpoint
 from advml.gan import save_checkpoint as save_checkpoint
+from advml.networks import EPSILON
 from advml.pytorch.networks import Network, dense, halve, transposed
-from advml.validation import count
+from advml.validation import count, numbers
 
 ACTIVATIONS = {
     "leaky_relu": lambda y: leaky_relu(y, SLOPE),
@@ -39,8 +40,8 @@ class _Generator(Network):
 
     def forward(self, z):
         """G(z) of latent variables (n, n_latent), shape (n, *shape)."""
-        z = torch.as_tensor(z).to(self.layers[0][0])
-        return self.generate(shared.latent("z", z, self.n_latent))
+        z = shared.latent("z", _beside(self, z), self.n_latent)
+        return self.generate(z)
 
     def remember(self, seen):
         """Nothing: without normalisation there are no statistics."""
@@ -456,8 +457,8 @@ class _Game:
         """Let the discriminator make its steps, and the generator one."""
         self.adams["generator"].param_groups[0]["lr"] = rates[0]
         self.adams["discriminator"].param_groups[0]["lr"] = rates[1]
-        for numbers in zip(*batch, strict=True):
-            x, z, u, e = (_beside(self.generator, a) for a in numbers)
+        for arrays in zip(*batch, strict=True):
+            x, z, u, e = (_beside(self.generator, a) for a in arrays)
             seen = []
             fake = self.generator.generate(z, seen) + e
             values = self._discriminator_step(x, fake.detach(), u)
@@ -540,7 +541,9 @@ def _squared_slopes(logits, x):
 
 def _beside(network, x):
     """Anything like an array as a tensor, beside the parameters."""
-    return torch.as_tensor(x).to(network.layers[0][0])
+    if not torch.is_tensor(x):
+        x = torch.from_numpy(numbers(x))
+    return x.to(network.layers[0][0])
 
 
 def _array(tensor):

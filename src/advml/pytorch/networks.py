@@ -9,6 +9,7 @@ from torch.nn.functional import (
 )
 
 from advml import networks
+from advml.networks import EPSILON
 
 
 class Network(torch.nn.Module):
@@ -44,6 +45,21 @@ class Network(torch.nn.Module):
             for parameter, array in zip(layer, arrays, strict=True):
                 parameter.copy_(torch.as_tensor(array))
         return self
+
+
+def adam_of(model, memory, betas):
+    """Adam for the parameters of a model; `memory` is that of an earlier call.
+
+    None begins anew. ValueError for the memory of another model, whose
+    parameters it would train instead, without a word.
+    """
+    own = list(model.parameters())
+    if memory is None:
+        return torch.optim.Adam(own, betas=betas, eps=EPSILON)
+    known = [id(p) for g in memory.param_groups for p in g["params"]]
+    if known != [id(p) for p in own]:
+        raise ValueError("memory must be of this model, but is of another")
+    return memory
 
 
 def dense(layers, x, activation):

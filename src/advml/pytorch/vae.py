@@ -13,9 +13,15 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from advml import networks
 from advml import vae as shared
-from advml.pytorch.networks import Network, dense, halve, transposed
-from advml.vae import BETAS, EPSILON
-from advml.validation import count, positive
+from advml.pytorch.networks import (
+    Network,
+    adam_of,
+    dense,
+    halve,
+    transposed,
+)
+from advml.vae import BETAS
+from advml.validation import batch, count, numbers, positive
 
 
 class _VAE(Network):
@@ -41,7 +47,7 @@ class _VAE(Network):
 
     def encode(self, x):
         """Mean and log variance of q(z|x), each (n, n_latent)."""
-        x = shared.batch("x", self._tensor(x), self.shape)
+        x = batch("x", self._tensor(x), self.shape)
         mean, log_variance = self._encode(x).chunk(2, -1)
         return mean, log_variance
 
@@ -86,7 +92,7 @@ class _VAE(Network):
     def _tensor(self, x):
         """Anything like an array, beside the parameters."""
         if not torch.is_tensor(x):
-            x = torch.from_numpy(shared.numbers(x))
+            x = torch.from_numpy(numbers(x))
         return x.to(self.layers[0][0])
 
 
@@ -299,7 +305,7 @@ def train(
     Source: D. P. Kingma & M. Welling (2014).
     """
     shared.check_objective(vae.scale, beta, n_weights, binarise)
-    data = shared.batch("data", vae._tensor(data), vae.shape).cpu().numpy()
+    data = batch("data", vae._tensor(data), vae.shape).cpu().numpy()
     data = shared.observed(
         "data", data, vae.shape, vae.scale, fractions=binarise
     )
@@ -314,7 +320,7 @@ def train(
         binarise=binarise,
         seed=seed,
     )
-    adam = _memory(vae, memory)
+    adam = adam_of(vae, memory, BETAS)
     for epoch, batches in enumerate(plan, start=1):
         total = 0.0
         for x, noise, rate in batches:
@@ -325,19 +331,6 @@ def train(
         if callback is not None:
             callback(epoch, vae, total / len(data))
     return adam
-
-
-def _memory(vae, memory):
-    """Adam for the parameters of this model; None begins anew."""
-    own = list(vae.parameters())
-    if memory is None:
-        return torch.optim.Adam(own, betas=BETAS, eps=EPSILON)
-    # An optimiser of other parameters would train them instead, silently.
-    if [id(p) for g in memory.param_groups for p in g["params"]] != [
-        id(p) for p in own
-    ]:
-        raise ValueError("memory must be of this vae, but is of another")
-    return memory
 
 
 def _descend(vae, adam, x, noise, rate, beta):

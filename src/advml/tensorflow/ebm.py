@@ -11,8 +11,9 @@ import numpy as np
 import tensorflow as tf
 
 from advml import networks
-from advml.ebm import BETAS, EPSILON, chain_constants, learning_rates
+from advml.ebm import BETAS, chain_constants, learning_rates
 from advml.ebm import ReplayBuffer as ReplayBuffer
+from advml.networks import EPSILON
 from advml.tensorflow.networks import (
     Network,
     dense,
@@ -20,7 +21,7 @@ from advml.tensorflow.networks import (
     tensors,
     zeros_like,
 )
-from advml.validation import count, nonnegative, positive
+from advml.validation import batch, count, nonnegative, positive
 
 
 class _Energy(Network):
@@ -125,6 +126,7 @@ class ConvolutionalEnergy(_Energy):
             side, channels, sizes, n_hidden, seed
         )
         super().__init__(layers, radius, device, dtype)
+        self.shape = (side, side)
         self.shape_arguments = {
             "side": side,
             "channels": channels,
@@ -134,7 +136,8 @@ class ConvolutionalEnergy(_Energy):
 
     def call(self, x):
         """Energies (n,) of images (n, side, side)."""
-        y = x[..., None]
+        # Of a wrong rank they would end the process: TensorFlow aborts.
+        y = batch("x", x, self.shape)[..., None]
         for kernel, bias in self.pairs[:-2]:
             y = tf.nn.silu(halve(y, kernel, bias))
         y = tf.reshape(y, (-1, self.pairs[-2][0].shape[0]))

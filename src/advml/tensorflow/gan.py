@@ -13,12 +13,13 @@ import tensorflow as tf
 
 from advml import gan as shared
 from advml import networks
-from advml.gan import EPSILON, MOMENTUM, NORMAL_EPSILON, SLOPE
+from advml.gan import MOMENTUM, NORMAL_EPSILON, SLOPE
 from advml.gan import Memory as Memory
 from advml.gan import load_checkpoint as load_checkpoint
 from advml.gan import save_checkpoint as save_checkpoint
 from advml.tensorflow.networks import (
     Network,
+    adam,
     dense,
     halve_turned,
     tensors,
@@ -39,7 +40,15 @@ ACTIVATIONS = {
 }
 
 
-class _Generator(Network):
+class _Player(Network):
+    """What all four networks share: arguments that `save` keeps."""
+
+    def get_config(self):
+        """Return what `load_model` needs to make a model of this shape."""
+        return {**self.shape_arguments, "dtype": self.dtype}
+
+
+class _Generator(_Player):
     """What both generators share: latent variables, and samples."""
 
     def sample(self, n, seed):
@@ -55,10 +64,6 @@ class _Generator(Network):
 
     def remember(self, seen):
         """Nothing: without normalisation there are no statistics."""
-
-    def get_config(self):
-        """Return what `load_model` needs to make a model of this shape."""
-        return {**self.shape_arguments, "dtype": self.dtype}
 
 
 @keras.saving.register_keras_serializable(package="advml")
@@ -110,7 +115,7 @@ class DenseGenerator(_Generator):
         self.shape_arguments = {
             "n_latent": n_latent,
             "n_outputs": n_outputs,
-            "n_hidden": n_hidden,
+            "n_hidden": [int(n) for n in n_hidden],
             "activation": activation,
             "sharpness": sharpness,
             "reach": reach,
@@ -178,7 +183,7 @@ class ConvolutionalGenerator(_Generator):
         self.shape_arguments = {
             "side": side,
             "n_latent": n_latent,
-            "channels": channels,
+            "channels": [int(n) for n in channels],
             "size": size,
             "normalise": normalise,
         }
@@ -231,7 +236,7 @@ def _normalised(y, bias, mean, variance):
 
 
 @keras.saving.register_keras_serializable(package="advml")
-class DenseDiscriminator(Network):
+class DenseDiscriminator(_Player):
     """Log-odds f(x) of dense layers, for data (n, n_inputs).
 
     Parameters
@@ -263,7 +268,7 @@ class DenseDiscriminator(Network):
         self.shape, self.activation = (n_inputs,), ACTIVATIONS[activation]
         self.shape_arguments = {
             "n_inputs": n_inputs,
-            "n_hidden": n_hidden,
+            "n_hidden": [int(n) for n in n_hidden],
             "activation": activation,
             "sharpness": sharpness,
             "reach": reach,
@@ -274,13 +279,9 @@ class DenseDiscriminator(Network):
         x = shared.observed("x", tf.cast(x, self.dtype), self.shape)
         return dense(self.pairs, x, self.activation)[:, 0]
 
-    def get_config(self):
-        """Return what `load_model` needs to make a model of this shape."""
-        return {**self.shape_arguments, "dtype": self.dtype}
-
 
 @keras.saving.register_keras_serializable(package="advml")
-class ConvolutionalDiscriminator(Network):
+class ConvolutionalDiscriminator(_Player):
     """Log-odds f(x) of convolutions, for images.
 
     Each convolution halves the side (stride 2, zeros of width size // 2
@@ -318,7 +319,7 @@ class ConvolutionalDiscriminator(Network):
         self.shape = (side, side)
         self.shape_arguments = {
             "side": side,
-            "channels": channels,
+            "channels": [int(n) for n in channels],
             "size": size,
         }
 
@@ -331,10 +332,6 @@ class ConvolutionalDiscriminator(Network):
             y = _leaky_relu(halve_turned(y, kernel, bias))
         y = tf.reshape(y, (-1, last[0].shape[0]))
         return dense([last], y, None)[:, 0]
-
-    def get_config(self):
-        """Return what `load_model` needs to make a model of this shape."""
-        return {**self.shape_arguments, "dtype": self.dtype}
 
 
 def discriminator_loss(real, fake, loss="non-saturating"):
@@ -572,22 +569,10 @@ class _Game:
         return value, penalty, tf.reduce_mean(real), tf.reduce_mean(of_fake)
 
     def _descend(self, name, tape, value, rate, seen):
-        """One step of Adam for one of the two networks.
-
-        m ← β₁m + (1−β₁)g, v ← β₂v + (1−β₂)g², and at the t-th step with
-        `seen` = 1 − βᵗ of both Θ ← Θ − rate·(m/seen₁)/(√(v/seen₂) + ε), as
-        in PyTorch.
-        """
-        beta, gamma = self.rules.betas
+        """One step of :func:`adam` for one of the two networks."""
         parameters = getattr(self, name).trainable_variables
-        slopes = tape.gradient(value, parameters)
-        for parameter, g, (m, v) in zip(
-            parameters, slopes, self.moments[name], strict=True
-        ):
-            m.assign(beta * m + (1 - beta) * g)
-            v.assign(gamma * v + (1 - gamma) * g**2)
-            change = m / seen[0] / (tf.sqrt(v / seen[1]) + EPSILON)
-            parameter.assign_sub(rate * change)
+        slopes, moments = tape.gradient(value, parameters), self.moments[name]
+        adam(parameters, slopes, moments, rate, self.rules.betas, seen)
 
     def memory(self):
         """A copy of the present state, in NumPy's arrays."""

@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from advml import networks
+from advml.networks import EPSILON
 
 
 class Network(keras.Model):
@@ -84,6 +85,21 @@ def transposed(y, kernel, bias, side):
 def _turned(y, axis=1):
     """Images, or from axis 0 a kernel, turned around by 180 degrees."""
     return tf.reverse(y, [axis, axis + 1])
+
+
+def adam(parameters, slopes, moments, rate, betas, seen):
+    """One step of Adam, in place.
+
+    m ← β₁m + (1−β₁)g, v ← β₂v + (1−β₂)g², and at the t-th step with `seen` =
+    1 − βᵗ of both Θ ← Θ − rate·(m/seen₁)/(√(v/seen₂) + ε), as in PyTorch.
+    `moments` are pairs (m, v) of variables, one for each parameter.
+    """
+    beta, gamma = betas
+    for parameter, g, (m, v) in zip(parameters, slopes, moments, strict=True):
+        m.assign(beta * m + (1 - beta) * g)
+        v.assign(gamma * v + (1 - gamma) * g**2)
+        change = m / seen[0] / (tf.sqrt(v / seen[1]) + EPSILON)
+        parameter.assign_sub(rate * change)
 
 
 def zeros_like(variables):

@@ -15,14 +15,15 @@ from advml import networks
 from advml import vae as shared
 from advml.tensorflow.networks import (
     Network,
+    adam,
     dense,
     halve_turned,
     tensors,
     transposed,
     zeros_like,
 )
-from advml.vae import BETAS, EPSILON
-from advml.validation import count, positive
+from advml.vae import BETAS
+from advml.validation import batch, count, numbers, positive
 
 
 class _VAE(Network):
@@ -63,7 +64,7 @@ class _VAE(Network):
     def encode(self, x):
         """Mean and log variance of q(z|x), each (n, n_latent)."""
         # Images of a wrong rank would end the process: TensorFlow aborts.
-        x = shared.batch("x", self._tensor(x), self.shape)
+        x = batch("x", self._tensor(x), self.shape)
         mean, log_variance = tf.split(self._encode(x), 2, -1)
         return mean, log_variance
 
@@ -107,7 +108,7 @@ class _VAE(Network):
     def _tensor(self, x):
         """Anything like an array, in the precision of the parameters."""
         if not tf.is_tensor(x):
-            x = shared.numbers(x)
+            x = numbers(x)
         return tf.cast(x, self.dtype)
 
     def compile(
@@ -429,7 +430,7 @@ def train(
     Source: D. P. Kingma & M. Welling (2014).
     """
     shared.check_objective(vae.scale, beta, n_weights, binarise)
-    data = shared.batch("data", vae._tensor(data), vae.shape).numpy()
+    data = batch("data", vae._tensor(data), vae.shape).numpy()
     data = shared.observed(
         "data", data, vae.shape, vae.scale, fractions=binarise
     )
@@ -475,8 +476,8 @@ def _update(vae, memory, x, noise, rate, beta):
     done, *moments = memory
     done += 1
     seen = [1 - b**done for b in BETAS]
-    numbers = tensors(vae.dtype, [rate, beta, *seen])
-    value = _descend(vae, x, noise, len(noise) > 1, *moments, *numbers)
+    scalars = tensors(vae.dtype, [rate, beta, *seen])
+    value = _descend(vae, x, noise, len(noise) > 1, *moments, *scalars)
     return (done, *moments), float(value)
 
 
@@ -484,23 +485,13 @@ def _update(vae, memory, x, noise, rate, beta):
 def _descend(
     vae, x, noise, weighted, means, squares, rate, beta, seen, seen_squares
 ):
-    """One step of Adam down the gradient of the loss; its value.
-
-    m ← β₁m + (1−β₁)g, v ← β₂v + (1−β₂)g², and with `seen` = 1 − β₁ᵗ and
-    `seen_squares` = 1 − β₂ᵗ at the t-th step
-    Θ ← Θ − rate·(m/seen)/(√(v/seen_squares) + ε), as in PyTorch.
-    """
+    """One step of :func:`adam` down the gradient of the loss; its value."""
     parameters = vae.trainable_variables
     with tf.GradientTape() as tape:
         value = _loss(vae, x, noise, beta, weighted)
-    gradient = tape.gradient(value, parameters)
-    for parameter, g, m, v in zip(
-        parameters, gradient, means, squares, strict=True
-    ):
-        m.assign(BETAS[0] * m + (1 - BETAS[0]) * g)
-        v.assign(BETAS[1] * v + (1 - BETAS[1]) * g**2)
-        change = m / seen / (tf.sqrt(v / seen_squares) + EPSILON)
-        parameter.assign_sub(rate * change)
+    slopes = tape.gradient(value, parameters)
+    moments = zip(means, squares, strict=True)
+    adam(parameters, slopes, moments, rate, BETAS, (seen, seen_squares))
     return value
 
 

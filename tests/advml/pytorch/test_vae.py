@@ -64,7 +64,7 @@ def test_the_memory_of_another_model_is_refused():
     vae, other = (module.DenseVAE(6, 2, (4,), seed=seed) for seed in (0, 1))
     memory = module.train(other, torch.ones(5, 6), epochs=1)
     before = other.to_numpy()[0][0]
-    with pytest.raises(ValueError, match="memory must be of this vae"):
+    with pytest.raises(ValueError, match="memory must be of this model"):
         module.train(vae, torch.ones(5, 6), epochs=1, memory=memory)
     np.testing.assert_array_equal(other.to_numpy()[0][0], before)
 
