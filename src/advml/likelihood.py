@@ -250,6 +250,27 @@ def gaussian_log_density(z, mean=0.0, variance=1.0):
     return -(square + np.log(2 * np.pi * variance)).sum(axis=-1) / 2
 
 
+def gauss_hermite(n_nodes, q):
+    """Return nodes and weights for averages over N(0, I) in q dimensions.
+
+        <f> = sum_i weights_i f(nodes_i),
+
+    exact if f is a polynomial of degree 2 n_nodes - 1 in each component.
+    With z = mean + scale * nodes it averages over N(mean, scale²)
+    (eq-reparameterisation).
+
+    Returns
+    -------
+    (nodes, weights) : arrays (n_nodes^q, q) and (n_nodes^q,)
+        The weights sum to one.
+    """
+    count("n_nodes", n_nodes), count("q", q)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(n_nodes)
+    nodes = np.stack(np.meshgrid(*[nodes] * q, indexing="ij"), axis=-1)
+    weights = np.meshgrid(*[weights / weights.sum()] * q, indexing="ij")
+    return nodes.reshape(-1, q), np.prod(weights, axis=0).ravel()
+
+
 def latent_grid(centre, scale, *, width=6.0, n_points=41):
     """Return one regular grid of latent points for each datum.
 

@@ -12,6 +12,7 @@ from advml.likelihood import (
     annealed_importance_sampling,
     evidence_on_grid,
     exact_importance_weighted_bound,
+    gauss_hermite,
     gaussian_log_density,
     importance_weighted_bound,
     latent_grid,
@@ -438,3 +439,21 @@ def test_bad_input_of_latent_variable_models(function, arguments, message):
 def test_even_grids_are_refused():
     with pytest.raises(ValueError, match="n_points must be odd, not 40"):
         evidence_on_grid(gaussian_log_density, ZERO, ONE, n_points=40)
+
+
+def test_gauss_hermite_averages_polynomials_exactly():
+    nodes, weights = gauss_hermite(4, 3)
+    assert nodes.shape == (64, 3)
+    first, second, third = nodes.T
+    # <z^6> = 15, <z^4> = 3, <z^2> = 1, and odd powers vanish.
+    assert weights.sum() == pytest.approx(1)
+    assert weights @ (first**6 * second**4 * third**2) == pytest.approx(45)
+    assert weights @ (first**7) == pytest.approx(0, abs=1e-12)
+    # Degree eight is beyond four nodes: <z^8> = 105.
+    assert weights @ first**8 != pytest.approx(105, rel=1e-2)
+
+
+@pytest.mark.parametrize("arguments", [(0, 2), (4, 0), (2.5, 1)])
+def test_gauss_hermite_refuses_impossible_sizes(arguments):
+    with pytest.raises(ValueError, match=r"n_nodes|q"):
+        gauss_hermite(*arguments)
