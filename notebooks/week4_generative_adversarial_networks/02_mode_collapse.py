@@ -316,7 +316,11 @@ verify(
 # %%
 watched = np.random.default_rng([seed, 1]).standard_normal((500, 2))
 
+# %% [markdown]
+# A game returns its score, its players, and what became of these points.
 
+
+# %%
 def play(number, n_updates, data=ring, when=(), width=64, **options):
     """One game: its score, its players, and pictures at some updates."""
     reach = 1.25 * np.abs(data.centres).max()
