@@ -12,6 +12,7 @@ that depends on the seed.
 """
 
 import os
+import re
 
 import numpy as np
 from IPython.display import publish_display_data
@@ -68,6 +69,11 @@ def verify(
     for name, text in (("claim", claim), ("source", source)):
         if not (isinstance(text, str) and text.strip()):
             raise ValueError(f"{name} must be a sentence, not {text!r}")
+        if role := re.search(r"\{\w+\}`", text):
+            raise ValueError(
+                f"{name} is shown as it stands, so it cannot hold the role "
+                f"{role[0]!r}: {text!r}"
+            )
     bounds = at_most is not None or at_least is not None
     if (equals is None) == (not bounds):
         raise TypeError(

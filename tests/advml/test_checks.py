@@ -237,3 +237,12 @@ def test_claim_and_source_are_required(shown):
     with pytest.raises(ValueError, match="claim"):
         verify("", 1.0, at_most=2.0, source="s")
     assert not shown
+
+
+@pytest.mark.parametrize("name", ["claim", "source"])
+def test_a_claim_is_plain_text(shown, name):
+    # The ledger and nbval show it as it stands: a role would stay unresolved.
+    texts = {"claim": "claim", "source": "s", name: "by {eq}`eq-x`"}
+    with pytest.raises(ValueError, match=name + r".*\{eq\}`"):
+        verify(texts["claim"], 1.0, at_most=2.0, source=texts["source"])
+    assert not shown
