@@ -7,6 +7,7 @@ timings) is written into that folder as Markdown and included by the pages.
 """
 
 import html
+import json
 import os
 import re
 import shutil
@@ -20,6 +21,7 @@ from pathlib import Path
 import nbformat
 
 from advml.checks import METADATA_KEY
+from courseware import results
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ROOT / "pages"
@@ -98,6 +100,8 @@ def assemble(executed, source, stored=STORED):
         "claim_count": claim_count(plan),
         "claims": claims_ledger(plan),
         "timings": timings(plan),
+        "results": full_scale(results.read(PAGES / "results")),
+        "benchmarks": benchmarks(PAGES / "benchmarks.json"),
     }.items():
         (generated / f"{name}.md").write_text(text + "\n", "utf-8")
 
@@ -290,6 +294,44 @@ def timings(plan):
     total = sum(x.seconds or 0 for x in lectures)
     rows.append(f"| **Sum** | **{total:.1f}** | |")
     return "\n".join(rows)
+
+
+def full_scale(found):
+    """A section for each result of an experiment, in Markdown."""
+    if not found:
+        return "No experiment has been run yet."
+    parts = []
+    for result in found.values():
+        parts += [f"## {result['title']}", result["text"]]
+        rows = [
+            "| | Found | Published | Source |",
+            "| :--- | ---: | ---: | :--- |",
+        ]
+        for finding in result["findings"]:
+            text = results.with_error(finding["found"], finding["error"])
+            rows.append(
+                f"| {finding['quantity']} | {text} | {finding['published']} "
+                f"| {finding['source']} |"
+            )
+        parts.append("\n".join(rows))
+        times = " s, ".join(f"{k} {v}" for k, v in result["seconds"].items())
+        parts.append(
+            f"`{result['command']}` on {result['hardware']}: {times} s."
+        )
+    return "\n\n".join(parts)
+
+
+def benchmarks(path):
+    """The tables that `make bench` has kept, in Markdown."""
+    if not path.exists():
+        return "No benchmark has been kept yet."
+    kept = json.loads(path.read_text("utf-8"))
+    parts = [f"Measured on {kept['hardware']}: {kept['conditions']}."]
+    for title, rows in kept["tables"]:
+        lines = ["| | Measured | Target |", "| :--- | ---: | ---: |"]
+        lines += [f"| {' | '.join(row)} |" for row in rows]
+        parts += [f"## {title}", "\n".join(lines)]
+    return "\n\n".join(parts)
 
 
 def _sphinx(source, built):

@@ -1,0 +1,123 @@
+"""Experiments at full scale: run one by hand, and keep what it found.
+
+An experiment is a script in ``pages/results/``, too long for a lecture. It
+ends with ``run(experiment)``, which turns the arguments of that function into
+options of the command line, and writes what the function returns, with
+command, settings, hardware and time, to a JSON file beside the script. The
+pages show every such file that there is.
+"""
+
+import json
+import math
+import os
+import platform
+import re
+import shlex
+import sys
+import time
+from dataclasses import asdict, dataclass
+from functools import wraps
+from importlib.metadata import version
+from inspect import getdoc, signature
+from pathlib import Path
+
+import typer
+
+from courseware import library
+
+KEYS = ("title", "command", "settings", "hardware", "seconds", "findings")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One number, beside the one that was published if there is one."""
+
+    quantity: str
+    found: float
+    error: float | None = None  # one standard error
+    published: str = ""
+    source: str = ""
+
+
+def run(experiment, name=None):
+    """Call `experiment` with options of the command line; keep the result.
+
+    It returns a list of `Finding`. Its docstring is title (the first line)
+    and text. The result is NAME.json, with the settings put into `name`, as
+    in "vae_{n_weights}"; that of the script is the default.
+    """
+    script = Path(sys.modules[experiment.__module__].__file__).resolve()
+
+    @wraps(experiment)
+    def command(**settings):
+        wall, cpu = time.perf_counter(), time.process_time()
+        findings = experiment(**settings)
+        title, _, text = getdoc(experiment).partition("\n\n")
+        content = {
+            "title": title.replace("\n", " ").rstrip("."),
+            "text": text,
+            "command": shlex.join(
+                ["python", f"pages/results/{script.name}", *sys.argv[1:]]
+            ),
+            "settings": settings,
+            "hardware": hardware(),
+            "seconds": {
+                "elapsed": round(time.perf_counter() - wall),
+                "CPU": round(time.process_time() - cpu),
+            },
+            "findings": [asdict(finding) for finding in findings],
+        }
+        stem = (name or script.stem).format(**settings)
+        path = script.with_name(f"{stem}.json")
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        library.replace(path, text)
+
+    command.__signature__ = signature(experiment)
+    typer.run(command)
+
+
+def hardware():
+    """What the numbers were made on, in words."""
+    import torch
+
+    cores = (
+        len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count()
+    )
+    words = [f"{cores} cores of {_processor()}"]
+    if torch.cuda.is_available():
+        words.append(torch.cuda.get_device_name())
+    packages = [f"{name} {version(name)}" for name in ("torch", "numpy")]
+    return "; ".join(
+        [*words, f"Python {platform.python_version()}", *packages]
+    )
+
+
+def _processor():
+    try:
+        text = Path("/proc/cpuinfo").read_text("utf-8")
+        return re.search(r"model name\s*:\s*(.*)", text)[1].strip()
+    except (OSError, TypeError):
+        return platform.processor() or platform.machine()
+
+
+def read(folder):
+    """Every result in `folder`, by name. ValueError if one is incomplete."""
+    found = {}
+    for path in sorted(Path(folder).glob("*.json")):
+        content = json.loads(path.read_text("utf-8"))
+        missing = [key for key in KEYS if key not in content]
+        if missing:
+            raise ValueError(f"{path.name} lacks {', '.join(missing)}")
+        found[path.stem] = content
+    return found
+
+
+def with_error(value, error):
+    """A number and its standard error: −86.34 ± 0.45."""
+    if not error:
+        digits = "" if error is None else " ± 0"
+        return f"{value:.5g}{digits}".replace("-", "−")
+    digits = max(0, 1 - math.floor(math.log10(error)))
+    return f"{value:.{digits}f} ± {error:.{digits}f}".replace("-", "−")
