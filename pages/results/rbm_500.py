@@ -14,14 +14,14 @@ SALAKHUTDINOV = "Salakhutdinov & Murray 2008, CD-25"
 
 def experiment(
     seed: int = 0,
-    epochs: int = 200,
+    epochs: int = 100,
     n_hidden: int = 500,
     n_gibbs_steps: int = 5,
     batch_size: int = 100,
     learning_rate: float = 0.05,
     n_annealed: int = 100,
-    n_temperatures: int = 20_000,
-    n_burn_in: int = 10_000,
+    n_temperatures: int = 10_000,
+    n_burn_in: int = 5_000,
 ):
     """RBM with 500 hidden units, likelihood by annealed importance sampling.
 
