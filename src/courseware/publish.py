@@ -314,9 +314,11 @@ def full_scale(found):
                 f"| {finding['source']} |"
             )
         parts.append("\n".join(rows))
+        settings = "; ".join(f"{k} {v}" for k, v in result["settings"].items())
         times = " s, ".join(f"{k} {v}" for k, v in result["seconds"].items())
         parts.append(
-            f"`{result['command']}` on {result['hardware']}: {times} s."
+            f"`{result['command']}` ({settings}), on {result['hardware']}: "
+            f"{times} s."
         )
     return "\n\n".join(parts)
 
