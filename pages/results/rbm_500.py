@@ -7,6 +7,7 @@ from advml.likelihood import (
     annealed_importance_sampling,
     reverse_annealed_importance_sampling,
 )
+from advml.pytorch import rbm as pytorch
 from courseware.results import Finding, run
 
 SALAKHUTDINOV = "Salakhutdinov & Murray 2008, CD-25"
@@ -51,11 +52,11 @@ def experiment(
         machine, n_chains=n_annealed, seed=rng, **ladder
     )
     seeds = train[rng.choice(len(train), n_annealed, replace=False)]
-    samples = machine.sample(
+    samples = pytorch.RBM.from_numpy(machine).sample(
         n_annealed, n_burn_in, seed=rng, start=(seeds > 0.5).astype(float)
     )
     upper, upper_error = reverse_annealed_importance_sampling(
-        machine, samples, seed=rng, **ladder
+        machine, samples.numpy(force=True).astype(float), seed=rng, **ladder
     )
     mean, spread = average(-machine.free_energy(test))
     return [
