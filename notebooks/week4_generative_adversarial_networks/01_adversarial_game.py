@@ -247,7 +247,7 @@ for name, logit in logits.items():
         source="eq-gan-gap, by quadrature",
     )
 # %% [markdown]
-# Which is the better one, and where?
+# Which is better, and where?
 
 # %%
 verify(
@@ -498,8 +498,7 @@ verify(
 # $$ (eq-gan-losses)
 #
 # The saturating loss makes a zero-sum game. The non-saturating one is usual in practice {cite}`goodfellow2014`, and its game
-# is *not* zero-sum: there is no common $V$ with a saddle. Both generators want $\ell$ to be large. What differs is how hard
-# they pull.
+# is *not* zero-sum: there is no common $V$ with a saddle. Both generators want a large $\ell$. What differs is the pull.
 #
 # Hold a best $D^*$ fixed and differentiate in the parameters of $G$. At fixed $D^*$, $\langle\log(1-D^*)\rangle_g$ has the
 # slope of $2\operatorname{JSD}$, since $V$ is stationary in $D$. For the other write
@@ -739,8 +738,8 @@ plt.show()
 # $$ (eq-gan-alternating)
 #
 # Eigenvalues with product one and sum between $-2$ and 2 are $e^{\pm i\omega}$: modulus exactly one for $h < 4$. With
-# position $\theta$ and momentum $\psi$ it is symplectic Euler, which keeps planets on their orbits {cite}`hairer2006`. It
-# does not conserve $\theta^2+\psi^2$, but a *shadow* of it,
+# position $\theta$ and momentum $\psi$ this step is symplectic Euler, which keeps planets on their orbits
+# {cite}`hairer2006`. It does not conserve $\theta^2+\psi^2$, but a *shadow* of it,
 #
 # $$
 # \theta^2 + \psi^2 - \tfrac h2\,\theta\psi ,
@@ -873,6 +872,14 @@ for gamma in (0.3, 1.0, 3.0):
             atol=1e-6,
             source="square root of the determinant",
         )
+critical = eigenvalues(lambda state: update(state, h, 1 - h / 4))
+verify(
+    "both moduli of an alternating step, γ = 1 - h/4",
+    np.abs(critical),
+    equals=1 - h / 2,
+    atol=1e-6,
+    source="(tr/2)² = det",
+)
 
 
 # %% [markdown]
@@ -928,7 +935,7 @@ verify(
     source="Pythagoras",
 )
 # %% [markdown]
-# Alternating steps keep their shadow energy near the origin, and farther out they drift:
+# Alternating steps, near the origin and far from it:
 
 # %%
 tiny = orbit([1e-6, 0.0], 200, lambda state: update(state, h)) * 1e6
@@ -983,7 +990,7 @@ plt.show()
 # From left to right the eigenvalues move from outside the unit circle onto it, then inside; at $\gamma = 1$ they have met on
 # the real axis and parted. (Alternating steps are critical at $1 - h/4$.)
 #
-# In time the error is the textbook picture of a damped oscillator. Too little friction rings, too much creeps: for large
+# In time, too little friction rings and too much creeps: for large
 # $\gamma$ the slow rate tends to $1/4\gamma$, because a discriminator that is held flat can hardly push.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Theta against time. Without friction an undamped oscillation between minus one and one; with gamma 0.3 it decays; with gamma one it goes to zero without crossing; with gamma three it creeps slowly to zero."}, "figure": {"caption": "Error of the generator against time: no friction, under-damped, critical, over-damped.", "name": "fig-game-friction"}}
@@ -1048,7 +1055,7 @@ log_g = norm.logpdf(grid, 0, 2)
 # At D = ½ the slope has the covariance of φ over four, for each sample.
 sigma_w = np.sqrt((1 + 4) / 4 / n) / ((1 + 4) / 4)
 # %% [markdown]
-# The value that each converges to is computed by quadrature, without the sample's bias:
+# The value of each, by quadrature, without the sample's bias:
 
 # %%
 verify(
@@ -1272,9 +1279,9 @@ plt.show()
 # ## Let two players meet
 #
 # A whole game: data $\mathcal N(2, s^2)$ with $s = \frac12$, generator $x = a + bz$ ($-b$ makes the same fakes), and a
-# parabola as logit, $\ell = w_0 + w_1u + w_2u^2$ with $u = x - 2$ (inputs are centred on the data). Non-saturating loss
-# (near the equilibrium the other has the same slopes). In each update the discriminator makes one step on a minibatch, then
-# the generator one on a new minibatch.
+# parabola as logit, $\ell = w_0 + w_1u + w_2u^2$ with $u = x - 2$. Non-saturating loss
+# (near the equilibrium the other has the same slopes). In each update the discriminator makes a step on a minibatch, then
+# the generator on a new one.
 #
 # Predict first. At the equilibrium $\mathbf w = 0$; let $\boldsymbol\delta = (a - 2, b - s)$. Linearise, with
 # $\boldsymbol\phi = (1, u, u^2)$:
@@ -1386,7 +1393,7 @@ def spread(gamma):
 
 
 # %% [markdown]
-# The games themselves; each of the 200 has a row in every array.
+# The games; each of the 200 has a row in every array.
 
 
 # %%
