@@ -154,14 +154,21 @@ def _refuse_unplanned(found, plan):
 
 
 def claims(notebook):
-    """Every claim that `verify` left in the outputs, in order."""
-    return [
+    """Every claim that `verify` left in the outputs, in order.
+
+    PublishError if one failed and was only counted (`courseware seeds`).
+    """
+    found = [
         output.metadata[METADATA_KEY]
         for cell in notebook.cells
         if cell.cell_type == "code"
         for output in cell.outputs
         if METADATA_KEY in output.get("metadata", {})
     ]
+    for claim in found:
+        if "failed" in claim:
+            raise PublishError(f"a claim failed: {claim['failed']}")
+    return found
 
 
 def course_map(plan, summaries):

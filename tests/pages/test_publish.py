@@ -203,3 +203,12 @@ def test_pages_are_replaced_as_a_whole(tmp_path):
     assert not (old / "stale.html").exists()
     page = (old / f"{HOME}.html").read_text("utf-8")
     assert "‹" not in page and 'id="claim-1"' in page
+
+
+def test_a_failed_claim_is_not_published(tmp_path):
+    failed = verified()
+    record = {"claim": "a < b", "failed": "a < b: measured 2, expected 1"}
+    failed.metadata = {METADATA_KEY: record}
+    write(tmp_path / "nb", HOME, outputs=[failed])
+    with pytest.raises(PublishError, match="a < b: measured 2"):
+        assemble(tmp_path / "nb", tmp_path / "source", tmp_path / "nb")
