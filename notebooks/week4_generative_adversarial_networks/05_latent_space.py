@@ -140,6 +140,10 @@ def class_probabilities(x):
     return softmax(dense(layers, x.flatten(1), relu), 1)
 
 
+# %% [markdown]
+# The tensors must give what scikit-learn gives. And how good is the judge?
+
+# %%
 verify(
     "judge as tensors, and as scikit-learn has it",
     array(class_probabilities(tensor(x_test))),
@@ -181,6 +185,10 @@ def mean_norm(n):
     return np.sqrt(2) * np.exp(gammaln((n + 1) / 2) - gammaln(n / 2))
 
 
+# %% [markdown]
+# The law against draws, a case that you know, and the approach to one half:
+
+# %%
 rng = np.random.default_rng([seed, 3])
 dimensions, n_draws = np.array([1, 2, 3, 8, 32, 100]), 20_000
 norms = np.array(
@@ -230,10 +238,10 @@ verify(
 inside = gammainc(dimensions / 2, dimensions / 4)
 verify(
     "prior mass within the radius of a typical midpoint, by drawing",
-    (norms**2 <= dimensions[:, None] / 2).mean(1),
-    equals=inside,
-    atol=5 * np.sqrt(inside * (1 - inside) / n_draws) + 1 / n_draws,
-    source="incomplete gamma function (eq-latent-chernoff)",
+    (norms**2 <= dimensions[:, None] / 2).mean(1)[:5],
+    equals=inside[:5],
+    atol=5 * np.sqrt(inside * (1 - inside) / n_draws)[:5],
+    source="eq-latent-chernoff, 1 to 32 dimensions; five standard errors",
 )
 verify(
     "that mass is below the exponential bound",
@@ -297,8 +305,8 @@ plt.show()
 # \bigl\langle|\mathbf z(\tfrac12)|^2\bigr\rangle = n_z - v + v\,\frac{n_z-2}{n_z-3} = n_z + \frac{v}{n_z-3} ,
 # $$ (eq-latent-slerp-mean)
 #
-# a little too warm, by some $1/2n_z$. And the norm $\approx\bar r$ averages two norms, so it scatters half as much in
-# variance. No generator will notice.
+# too large by some $1/2n_z$. And the norm is nearly $\bar r$, an average of two, so its variance is only half of $v$. No generator
+# will notice.
 
 
 # %%
@@ -336,6 +344,11 @@ verify(
     rtol=1e-9,
     source="eq-latent-slerp",
 )
+
+# %% [markdown]
+# Then the averages. (A beta integral gives both: $\cos\omega$ is $2u - 1$ with a beta variable $u$.)
+
+# %%
 v = n - mean_norm(n) ** 2
 verify(
     "means of cos², of the squared tangent, and of that squared norm",
@@ -343,6 +356,20 @@ verify(
     equals=[1 / n, (n - 1) / (n - 3), n + v / (n - 3)],
     atol=error * np.array([(cosine**2).std(), tangent.std(), square.std()]),
     source="beta integrals (eq-latent-slerp-mean); five standard errors",
+)
+
+# %% [markdown]
+# The narrower shell of slerp needs more dimensions; and the temperatures of the other two paths:
+
+# %%
+z3, z4 = rng.standard_normal((2, 20_000, n_latent))
+narrow = np.linalg.norm(slerp(z3, z4, 0.5), axis=1).var()
+verify(
+    "variance of the norm in the middle of slerp, over that of the prior",
+    narrow / (n_latent - mean_norm(n_latent) ** 2),
+    equals=0.5,
+    atol=5 * 0.5 * np.sqrt(2 / len(z3)) + 0.5 / n_latent,
+    source="mean of two norms, up to 1/n; five standard errors",
 )
 middle = [(f(z1, z2, 0.5) ** 2).mean() for f in (line, circle)]
 verify(
@@ -360,7 +387,7 @@ verify(
 
 
 # %%
-def scores(z, real=None):
+def scores(z):
     """Fréchet distance, precision and recall of images from z."""
     with torch.no_grad():
         y = hidden_features(judge, array(generator(z)))
@@ -428,7 +455,7 @@ for one, other, t in (
 # %% [markdown]
 # The answer is a surprise for anyone who expected broken images. Midpoints are *better* images than samples, a little more often within the real ones; but
 # they are too much alike. The Fréchet distance and the recall notice, precision rejoices. A cold
-# gas sits in the deepest wells. (What we claim is empirical. Over seeds 0 to 5 the distance grew by a factor of at least RATIO.)
+# gas sits in the deepest wells. (What we claim is empirical. Over seeds 0 to 5 the distance grew by a factor of at least 2.2.)
 
 # %%
 if on_digits:
@@ -547,7 +574,6 @@ for a, color in ((3, "C0"), (8, "C1")):
     axes[0].plot(fields, tangent, "--", color=color)
 axes[0].set(xlabel="push $h$", ylabel="share of the class", ylim=(0, 0.9))
 axes[0].legend(title="class")
-eights = new[probabilities(new[:2000]).argmax(1).nonzero()[0]]
 eights = new[:2000][probabilities(new[:2000]).argmax(1) == 8][:5]
 steps = np.linspace(0, 4, 8)
 walk = (eights[:, None] + steps[:, None] * e).reshape(-1, n_latent)
@@ -578,15 +604,15 @@ show_table(
 verify(
     "linear part of the variance of a class",
     linear,
-    at_least=0,
-    at_most=1,
-    source="Bessel's inequality (eq-latent-bessel)",
+    at_least=0.1 if on_digits else 0,
+    at_most=0.5 if on_digits else 1,
+    source="Bessel's inequality, and empirical (see the text)",
 )
 
 # %% [markdown]
-# A fifth to a third: a direction is a good start and no more. Now the arithmetic itself: take latents of class $b$, add
+# Between 0.15 and 0.36 for all classes and seeds 0 to 5, where Bessel would allow one: a direction is a good start and no more. Now the arithmetic itself: take latents of class $b$, add
 # $\boldsymbol\mu_a - \boldsymbol\mu_b$, ask the judge, for all 90 pairs. The control adds a random vector of equal length. Over seeds 0 to 5
-# the arithmetic succeeded on average in SUCCESS of cases, the control in CONTROL.
+# the arithmetic succeeded on average in 60 to 65 % of cases, the control in 3 to 5 %.
 
 # %%
 called = probabilities(new).argmax(1)
@@ -705,7 +731,8 @@ for name, found, expected in (
 
 # %% [markdown]
 # Now the network, with $\sigma = 0.3$. For its own samples we know one good answer, the $\mathbf z_0$ that made them, with
-# energy $|\mathbf z_0|^2/2$. A search that works must not end above it.
+# energy $|\mathbf z_0|^2/2$. A search that works must not end above it, and we count how often ours does. (It depends on luck which minimum a start falls into; over seeds 0 to 5 at most
+# one search in 200 failed.)
 
 # %%
 sigma, n_invert = 0.3, 200
@@ -726,6 +753,11 @@ sets = {
 }
 
 
+# %% [markdown]
+# The same search for all sets:
+
+
+# %%
 def inverted(generator, x):
     """Best images for x, their distances from x, and energies."""
     z, energy = gan.invert(generator, x, scale=sigma, seed=seed)
@@ -735,12 +767,13 @@ def inverted(generator, x):
 
 
 answers = {name: inverted(generator, x) for name, x in sets.items()}
-verify(
-    "own samples: energy found, less that of the latents that made them",
-    answers["own samples"][2] - (z0**2).sum(1) / 2,
-    at_most=1e-4,
-    source="the minimum is below any other point",
-)
+if on_digits:
+    verify(
+        "own samples: share of searches that end no higher than the truth",
+        (answers["own samples"][2] <= (z0**2).sum(1) / 2).mean(),
+        at_least=0.95,
+        source="the minimum is below any other point; empirical share",
+    )
 
 # %% [markdown]
 # The energy of the best answer says how well an image fits the model, so it should tell digits from other things
@@ -755,6 +788,10 @@ def auroc(one, other):
     return roc_auc_score(truth, np.concatenate([one, other]))
 
 
+# %% [markdown]
+# The table, with all sets against the held-out images:
+
+# %%
 with torch.no_grad():
     odds = {k: array(critic(x.copy())) for k, x in sets.items()}
 rows = {
@@ -777,10 +814,11 @@ if on_digits:
         source="empirical, see the text",
     )
     verify(
-        "the energy is a better judge of them than the discriminator",
-        [rows[name][2] - rows[name][3] for name in strange],
-        at_least=0,
-        source="empirical: held for all seeds tried",
+        "AUROC of the discriminator for the same",
+        [rows[name][3] for name in strange],
+        at_least=0.4,
+        at_most=1,
+        source="empirical, see the text",
     )
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Two rows of images. Top: two held-out digits, two training digits, two turned ones, two with scrambled pixels, two negatives. Bottom: what the generator makes of each: close matches for the digits, other digits that cover similar pixels for the rest."}, "figure": {"caption": "Top: two images each of held-out and training digits, shifted, turned, scrambled and negative ones. Bottom: the generator's best answer.", "name": "fig-latent-inversion"}}
@@ -792,8 +830,8 @@ image_grid(np.concatenate([top, bottom]), len(top), ax=ax, limits=(-1, 1))
 plt.show()
 
 # %% [markdown]
-# The generator makes nothing but digits, and answers every question with one. The discriminator has only learned to tell digits from
-# *this* generator's samples, and of the rest it knows nothing.
+# The generator makes nothing but digits, and answers every question with one. (Over seeds 0 to 5 no AUROC of the energy for the last three sets
+# was below 0.99.) The discriminator has only learned to tell digits from *this* generator's samples. For the rest it depends on the training: the six seeds gave it values from 0.67 to 1.
 #
 # The same generator in TensorFlow, with equal weights and in double precision, makes the same images and has the same slope of $E$:
 
@@ -830,10 +868,10 @@ verify(
 # equally likely {cite}`mann1947`,
 #
 # $$
-# z = \frac{U - nm/2}{\sqrt{nm(n+m+1)/12}}
+# \zeta = \frac{U - nm/2}{\sqrt{nm(n+m+1)/12}}
 # $$ (eq-latent-copies)
 #
-# has mean zero and variance one exactly (ties reduce the denominator), and is nearly normal. A generator that copies gets $z \ll 0$; this is the test
+# has mean zero and variance one exactly (ties reduce the denominator), and is nearly normal. A generator that copies gets $\zeta \ll 0$; this is the test
 # of Meehan et al. {cite}`meehan2020`. For few copies among many honest samples there is a sharper one: of the $k$ smallest of all
 # $n + m$ distances, how many are samples'? If all orders are equally likely, the number $c$ is hypergeometric,
 #
@@ -850,7 +888,7 @@ show_source(copying_score, copies_among_nearest, docstring="none")
 # image, a copy wins all its $m$ pairs, and
 #
 # $$
-# \langle z\rangle = -\frac c2\sqrt{\frac{12\,nm}{n+m+1}} .
+# \langle\zeta\rangle = -\frac c2\sqrt{\frac{12\,nm}{n+m+1}} .
 # $$ (eq-latent-planted)
 
 # %%
@@ -872,9 +910,13 @@ def planted(share):
     )
 
 
+# %% [markdown]
+# Where equality is true, scores must have the exact mean and variance, and counts the hypergeometric mean:
+
+# %%
 null = np.array([planted(0) for _ in range(1000)])
 verify(
-    "random halves of held-out images: mean and variance of z",
+    "random halves of held-out images: mean and variance of the score",
     [null[:, 0].mean(), null[:, 0].var()],
     equals=[0, 1],
     atol=5 * np.sqrt(np.array([1, 2]) / len(null)),
@@ -889,12 +931,17 @@ verify(
     atol=5 * np.sqrt(spread / len(null)),
     source="hypergeometric law (eq-latent-nearest); five standard errors",
 )
+
+# %% [markdown]
+# And planted copies, from none to all, 100 random halves each:
+
+# %%
 parts = np.array([0, 0.05, 0.1, 0.2, 0.3, 0.5, 1])
 power = np.array([[planted(c) for _ in range(100)] for c in parts])
 exact = -np.round(parts * n) / n / 2 * np.sqrt(12 * n * m / (n + m + 1))
 if on_digits:
     verify(
-        "planted copies: mean z",
+        "planted copies: mean score",
         power[..., 0].mean(1),
         equals=exact,
         atol=0.5 + 0.01 * np.abs(exact),
@@ -921,17 +968,17 @@ made_few = array(starved.sample(n_test, [seed, 12]))
 near, ours = suspect(made, x_train)
 near_few, of_few = suspect(made_few, few)
 rows = [["generator", *ours], ["starved generator", *of_few]]
-titles = ["samples of", "z", "of the 20 nearest", "P"]
+titles = ["samples of", "score ζ", "of the 20 nearest", "P"]
 show_table(titles, rows)
 if on_digits:
     verify(
-        "generator: z, and the chance of as many among the nearest",
+        "generator: score, and the chance of as many among the nearest",
         ours[::2],
         at_least=[5, 0.01],
         source="empirical, see the text",
     )
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Left: histograms of the distance to the nearest training image. Held-out images peak at about two, samples of the generator at about three, with planted copies far left at almost zero. Right: against the share of planted copies, minus z grows linearly along the exact line, and minus log10 of the chance among the nearest rises steeply to a plateau at small shares."}, "figure": {"caption": "Left: distance to the nearest training image. Right: mean $-z$ for planted copies, with {eq}`eq-latent-planted`, and the median of $-\\log_{10}P$ for the 20 nearest.", "name": "fig-latent-copies"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Left: histograms of the distance to the nearest training image. Held-out images peak at about two, samples of the generator at about three, with planted copies far left at almost zero. Right: against the share of planted copies, minus the score grows linearly along the exact line, and minus log10 of the chance among the nearest rises steeply to a plateau at small shares."}, "figure": {"caption": "Left: distance to the nearest training image. Right: mean $-\\zeta$ for planted copies, with {eq}`eq-latent-planted`, and the median of $-\\log_{10}P$ for the 20 nearest.", "name": "fig-latent-copies"}}
 fig, axes = plt.subplots(1, 2, figsize=(7.2, 2.7))
 bins = np.linspace(0, max(map(np.max, near)), 45)
 for x, name in ((near[1], "held-out"), (near[0], "samples")):
@@ -939,7 +986,7 @@ for x, name in ((near[1], "held-out"), (near[0], "samples")):
 axes[0].hist(of_copies, bins, histtype="step", color="k", label="copies")
 axes[0].set(xlabel="distance to nearest training image", ylabel="images")
 axes[0].legend()
-axes[1].plot(parts, -power[..., 0].mean(1), "o", label="$-z$")
+axes[1].plot(parts, -power[..., 0].mean(1), "o", label=r"$-\zeta$")
 axes[1].plot(parts, -exact, "C0--")
 chance = -np.log10(np.median(power[..., 2], axis=1))
 axes[1].plot(parts, chance, "s-", label=r"$-\log_{10}P$, 20 nearest")
@@ -950,8 +997,8 @@ plt.show()
 # %% [markdown]
 # Our generator does not copy: its samples are *farther* from the training images than held-out digits are. That is no compliment. The same
 # number says that the samples are off the data, a failing that the Fréchet distance hardly noticed. (Bounds are
-# empirical; over seeds 0 to 5 $z$ was at least ZGEN.) For the starved generator the table gives no clear verdict, for some seeds on one side and
-# for some on the other. Is it innocent?
+# empirical; over seeds 0 to 5 $\zeta$ was at least 15.) For the starved generator $\zeta$ is between $-4.3$ and $1.2$ over the seeds, so for some it leans to the side of copies,
+# and among the 20 nearest are never more of its samples than chance allows. Not proven. Is it innocent?
 #
 # ### A memory that does not show in samples
 #
@@ -986,31 +1033,38 @@ plt.show()
 
 # %%
 show_table(
-    ["generator of", "z of training against held-out images"],
+    ["generator of", "score ζ of training against held-out images"],
     [["all images", memory[0]], [f"{n_few} images", memory[1]]],
 )
 if on_digits:
     verify(
-        "the starved generator remembers: z",
+        "the starved generator remembers: score",
         memory[1],
         at_most=-3,
         source="empirical, see the text",
     )
     verify(
-        "the generator of all images does less so: z, less the starved one's",
+        "the generator of all images does less so: score, less the starved one's",
         memory[0] - memory[1],
         at_least=2,
         source="empirical, see the text",
     )
+verify(
+    "probability at five standard errors, with 200 images on each side",
+    0.5 - 5 * np.sqrt(401 / (12 * 200**2)),
+    equals=0.36,
+    atol=0.005,
+    source="eq-latent-copies, U/nm",
+)
 
 # %% [markdown]
 # The starved generator *is* overfitted. It does not sit on its images, but its manifold bends towards them. No test of samples alone saw that.
-# (Over seeds 0 to 5 its $z$ was at most ZFEW; that of the other lay between ZALL.) For the large one the test finds nothing that stands out, and with 200 images on each side it would have seen a
-# shift of five standard errors, a probability of 0.36 instead of one half that a training image is farther away.
+# (Over seeds 0 to 5 its $\zeta$ was at most $-6.4$; that of the other lay between $-1.4$ and $0.2$.) So the large one shows no memory, as far as 200 images on each side can see:
+# five standard errors would be a probability of 0.36, and not one half, that a training image is the worse fit.
 #
 # ## Break it: shift by one pixel
 #
-# A cheater stores the training images, and before handing one out shifts it by a pixel (and adds a little noise). To the eye these are copies. **Predict** $z$.
+# A cheater stores the training images, and before handing one out shifts it by a pixel (and adds a little noise). To the eye these are copies. **Predict** $\zeta$.
 
 # %%
 stolen = x_train[np.random.default_rng([seed, 13]).permutation(n_train)]
@@ -1027,6 +1081,10 @@ def nearest_up_to_shifts(x, points):
     return np.min([nearest_distances(y, points) for y in moved], axis=0)
 
 
+# %% [markdown]
+# Both suspects under both distances:
+
+# %%
 rows = []
 for name, distances in (
     ("plain", nearest_distances),
@@ -1037,7 +1095,7 @@ for name, distances in (
         rows.append([f"{who}, {name}", *found])
 show_table(titles, rows)
 verify(
-    "cheater, distances up to shifts: z if copies win all pairs",
+    "cheater, distances up to shifts: score if copies win all pairs",
     rows[2][1],
     equals=-np.sqrt(12 * n_test**2 / (2 * n_test + 1)) / 2,
     rtol=0.01,
@@ -1045,7 +1103,7 @@ verify(
 )
 if on_digits:
     verify(
-        "cheater and generator, plain distances: both pass, z",
+        "cheater and generator, plain distances: both pass, score",
         [rows[0][1], rows[1][1]],
         at_least=5,
         source="empirical: held for all seeds tried",
@@ -1132,7 +1190,7 @@ verify(
 #
 # ::::{exercise} One copy in a hundred
 # :label: ex-latent-hundred
-# How many samples (and as many held-out images) does $z$ need to see 1 % of copies with five standard errors? How many does the number among
+# How many samples (and as many held-out images) does $\zeta$ need to see 1 % of copies with five standard errors? How many does the number among
 # the 22 nearest need, if all of these are copies? Check the second by simulation.
 # ::::
 #
