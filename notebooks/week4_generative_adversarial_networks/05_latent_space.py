@@ -256,6 +256,9 @@ verify(
     source="incomplete gamma function",
 )
 
+# %% [markdown]
+# Full lines move out with the dimension, at constant width; in 100 dimensions midpoints (dashed) hardly meet them.
+
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Densities of the norm of normal latents in 3, 32 and 100 dimensions: bells of equal width at radius 1.6, 5.6 and 10. Dashed, the norms of midpoints in 32 and 100 dimensions, narrower bells at radius 4 and 7, with hardly any overlap with the full lines in 100 dimensions."}, "figure": {"caption": "Density of $|\\mathbf z|$ for the prior (full) and for midpoints of straight lines (dashed). Histogram: draws in 32 dimensions.", "name": "fig-latent-shell"}}
 fig, ax = plt.subplots(figsize=(5.8, 2.6))
 r = np.linspace(0, 12.5, 600)
@@ -415,6 +418,9 @@ judged = {
     for name, path in kinds.items()
 }
 
+# %% [markdown]
+# From an end of the path to its middle:
+
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Three panels against the position t along the path from its end to its middle. Fréchet distance: for the straight line it more than doubles towards the middle, and the cooled prior follows it; slerp and great circle stay flat. Precision: slightly higher for the line in the middle. Recall: lower for the line in the middle, flat for the others."}, "figure": {"caption": "Images along a path between two latents, from one end ($t = 0$) to the middle. Bars: standard errors.", "name": "fig-latent-paths"}}
 fig, axes = plt.subplots(1, 3, figsize=(7.6, 2.6))
 styles = ("o-", "x", "s-", "^-")
@@ -472,6 +478,9 @@ if on_digits:
         at_least=0,
         source="empirical: held for all seeds tried",
     )
+
+# %% [markdown]
+# Is it visible? Compare the middle of each pair of rows:
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Six rows of nine images. In pairs of rows the same two digits are connected by a straight line and by slerp. In the middle of the lines digits look plainer and are sometimes paler than in the middle of slerp; ends are equal."}, "figure": {"caption": "Three pairs of latents, each connected by a straight line (upper row) and by slerp (lower row). The ends are equal.", "name": "fig-latent-walks"}}
 z1, z2 = np.random.default_rng([seed, 4]).standard_normal((2, 3, n_latent))
@@ -551,6 +560,20 @@ e = mu[3] - mu[8]
 e /= np.linalg.norm(e)
 random = np.random.default_rng([seed, 7]).standard_normal(n_latent)
 random /= np.linalg.norm(random)
+directions = np.random.default_rng(seed).standard_normal((20_000, n_latent))
+cosines = directions @ mu[3] / np.linalg.norm(directions, axis=1)
+verify(
+    "mean square of the response in a random direction, over the largest",
+    (cosines**2).mean() / (mu[3] @ mu[3]),
+    equals=1 / n_latent,
+    atol=5 * np.sqrt(2 / len(directions)) / n_latent,
+    source="all directions are equal; five standard errors",
+)
+
+# %% [markdown]
+# The push itself:
+
+# %%
 h = 0.1
 response = (probabilities(new + h * e) - probabilities(new - h * e)) / (2 * h)
 error = np.hypot((products @ e).std(0), response.std(0)) / np.sqrt(n_field)
@@ -564,6 +587,9 @@ verify(
 fields = np.linspace(0, 4, 9)
 pushed = np.array([probabilities(new[:2000] + h * e) for h in fields])
 at_random = np.array([probabilities(new[:2000] + h * random) for h in fields])
+
+# %% [markdown]
+# Points leave the tangent when the push is no longer small; a random direction does less:
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Left: shares of the classes 3 and 8 against the size h of the push. Along 3 minus 8 the share of 3 grows from about a tenth along a straight dashed tangent and then bends, that of 8 falls to zero; in a random direction both change little. Right: rows of images of eights that turn into threes from left to right."}, "figure": {"caption": "Left: shares of 3 and 8 among images of pushed latents (points), the prediction from fluctuations (dashed), and a push of equal size in a random direction (thin). Right: five latents of the class 8, pushed by 0 to 4 from left to right.", "name": "fig-latent-response"}}
 fig, axes = plt.subplots(1, 2, figsize=(7.2, 2.8), width_ratios=[1.3, 1])
@@ -821,6 +847,9 @@ if on_digits:
         source="empirical, see the text",
     )
 
+# %% [markdown]
+# What does the generator answer?
+
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Two rows of images. Top: two held-out digits, two training digits, two turned ones, two with scrambled pixels, two negatives. Bottom: what the generator makes of each: close matches for the digits, other digits that cover similar pixels for the rest."}, "figure": {"caption": "Top: two images each of held-out and training digits, shifted, turned, scrambled and negative ones. Bottom: the generator's best answer.", "name": "fig-latent-inversion"}}
 names = [name for name in sets if name != "own samples"]
 top = np.concatenate([sets[name][:2] for name in names])
@@ -978,6 +1007,9 @@ if on_digits:
         source="empirical, see the text",
     )
 
+# %% [markdown]
+# The distances, and how strong the evidence for planted copies is. With few copies the tail speaks first:
+
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Left: histograms of the distance to the nearest training image. Held-out images peak at about two, samples of the generator at about three, with planted copies far left at almost zero. Right: against the share of planted copies, minus the score grows linearly along the exact line, and minus log10 of the chance among the nearest rises steeply to a plateau at small shares."}, "figure": {"caption": "Left: distance to the nearest training image. Right: mean $-\\zeta$ for planted copies, with {eq}`eq-latent-planted`, and the median of $-\\log_{10}P$ for the 20 nearest.", "name": "fig-latent-copies"}}
 fig, axes = plt.subplots(1, 2, figsize=(7.2, 2.7))
 bins = np.linspace(0, max(map(np.max, near)), 45)
@@ -1013,6 +1045,9 @@ memory = [
     copying_score(old, answers["held-out images"][1]),
     copying_score(old_few, new_few),
 ]
+
+# %% [markdown]
+# If the generator remembers, its own images are to the left:
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Histograms of the distance of an image to the best image the generator can make. Left, generator of all images: training and held-out images have the same distribution. Right, starved generator: its training images are closer than held-out images."}, "figure": {"caption": "Distance of training and held-out images to the best answer of the generator trained on all images (left) and of the starved one (right).", "name": "fig-latent-memory"}}
 fig, axes = plt.subplots(1, 2, figsize=(7, 2.4), sharex=True)
@@ -1227,7 +1262,7 @@ verify(
 #
 # Normal latents are a gas at temperature one, on a shell of constant width; a straight line cools it to one half, and the images
 # become better and more alike, while great circles leave the temperature as it is. Class means are response
-# coefficients, so arithmetic is linear response, exact for small pushes and good for larger ones. Whether a generator copies is decided by ranks against
+# coefficients, so arithmetic is linear response, exact for small pushes and a guide for larger ones. Whether a generator copies is decided by ranks against
 # held-out images, in samples and by inversion, and only up to the symmetries that the distance knows.
 #
 # **Next:** all four families of models learn the same magnet, and are judged by its exact answers ({lecture}`5.1`).
