@@ -1028,7 +1028,7 @@ plt.show()
 
 # %% [markdown]
 # Our generator does not copy: its samples are *farther* from the training images than held-out digits are. That is no compliment. The same
-# number says that the samples are off the data, a failing that the Fréchet distance hardly noticed. (Bounds are
+# number says that the samples are off the data, the failing that precision counts in {lecture}`4.4`. (Bounds are
 # empirical; over seeds 0 to 5 $\zeta$ was at least 15.) For the starved generator $\zeta$ is between $-4.3$ and $1.2$ over the seeds, so for some it leans to the side of copies,
 # and among the 20 nearest are never more of its samples than chance allows. Not proven. Is it innocent?
 #
@@ -1093,7 +1093,7 @@ verify(
 )
 
 # %% [markdown]
-# The starved generator *is* overfitted. It does not sit on its images, but its manifold bends towards them. No test of samples alone saw that.
+# The starved generator *is* overfitted. It does not sit on its images, but its manifold bends towards them. Tests of its samples could at best suspect that.
 # (Over seeds 0 to 5 its $\zeta$ was at most $-6.4$; that of the other lay between $-1.4$ and $0.2$.) So the large one shows no memory, as far as 200 images on each side can see:
 # five standard errors would be a probability of 0.36, and not one half, that a training image is the worse fit.
 #
