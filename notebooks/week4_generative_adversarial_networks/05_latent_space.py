@@ -186,7 +186,7 @@ def mean_norm(n):
 
 
 # %% [markdown]
-# The law against draws, a case that you know, and the approach to one half:
+# The law against draws, and a case that you know:
 
 # %%
 rng = np.random.default_rng([seed, 3])
@@ -212,6 +212,11 @@ verify(
     rtol=1e-12,
     source="Maxwell (1860)",
 )
+
+# %% [markdown]
+# How fast does the variance approach one half?
+
+# %%
 grid = np.array([*dimensions, 1000, 10_000])
 verify(
     "variance of the norm: one half, less at most a quarter of 1/n",
