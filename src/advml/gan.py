@@ -24,6 +24,7 @@ SLOPE = 0.2  # of the leaky rectifier below zero
 GAIN = 2 / (1 + SLOPE**2)  # of weights before it, see advml.networks.dense
 GAINS = {"leaky_relu": GAIN, "silu": 2.0, "tanh": 1.0}
 NORMAL_EPSILON = 1e-5  # added to variances of a batch
+INVERSION_BETAS = 0.9, 0.999  # of Adam in the search for latent variables
 MOMENTUM = 0.9  # of the running mean and variance of batches
 VALUES = (  # of an update, in the order in which the game returns them
     "generator_loss",

@@ -1,12 +1,14 @@
 """Autocorrelation on processes solved by hand; distances by hand."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 from scipy.integrate import quad
 from scipy.linalg import sqrtm
 from scipy.signal import lfilter
 from scipy.special import entr, softmax
-from scipy.stats import chi2
+from scipy.stats import chi2, mannwhitneyu, norm
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 
@@ -435,3 +437,63 @@ def test_hidden_features_refuse_what_does_not_fit(classifier):
         metrics.hidden_features(classifier, x[:, :1])
     with pytest.raises(ValueError, match="classifier must be"):
         metrics.hidden_features(MLPClassifier(activation="tanh"), x)
+
+
+def test_nearest_distances_by_hand_and_in_parts():
+    x = np.array([[0.0, 0], [3, 4], [10, 0]])
+    points = np.array([[0.0, 1], [9, 0]])
+    expected = [1, np.sqrt(18), 1]
+    np.testing.assert_allclose(metrics.nearest_distances(x, points), expected)
+    rng = np.random.default_rng(0)
+    x, points = rng.standard_normal((700, 2)), rng.standard_normal((20_000, 2))
+    direct = [np.linalg.norm(points - row, axis=1).min() for row in x[::100]]
+    np.testing.assert_allclose(
+        metrics.nearest_distances(x, points)[::100], direct
+    )
+    with pytest.raises(ValueError, match="points must have shape"):
+        metrics.nearest_distances(x, points[:, :1])
+
+
+def test_copying_score_is_exact_over_all_orders():
+    """Mean 0 and variance 1 over all ways to deal the values, with ties."""
+    for values in ([1.0, 2, 3, 4, 5, 6, 7], [1.0, 1, 2, 3, 3, 3, 4]):
+        scores, values = [], np.array(values)
+        for chosen in combinations(range(7), 3):
+            mine = np.isin(np.arange(7), chosen)
+            scores.append(metrics.copying_score(values[mine], values[~mine]))
+        assert np.mean(scores) == pytest.approx(0, abs=1e-12)
+        assert np.var(scores) == pytest.approx(1, rel=1e-12)
+
+
+def test_copying_score_is_that_of_mann_and_whitney():
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal(40).round(1), 0.3 + rng.standard_normal(50)
+    z = metrics.copying_score(x, y)
+    two_sided = mannwhitneyu(
+        x, y, method="asymptotic", use_continuity=False
+    ).pvalue
+    assert 2 * norm.sf(abs(z)) == pytest.approx(two_sided, rel=1e-10)
+    assert z < 0  # smaller distances: copies
+    assert metrics.copying_score(y, x) == pytest.approx(-z, rel=1e-12)
+    with pytest.raises(ValueError, match="all equal"):
+        metrics.copying_score(np.ones(3), np.ones(4))
+    with pytest.raises(ValueError, match=r"samples must have shape \(n,\)"):
+        metrics.copying_score(np.ones((3, 1)), np.ones(4))
+
+
+def test_copies_among_nearest_against_all_orders():
+    n, m, k = 3, 4, 3
+    found = []
+    for chosen in combinations(range(n + m), n):
+        mine = np.isin(np.arange(n + m), chosen)
+        values = np.arange(n + m, dtype=float)
+        found.append(
+            metrics.copies_among_nearest(values[mine], values[~mine], k)
+        )
+    counts = np.array([c for c, _ in found])
+    for c, p in found:
+        assert p == pytest.approx(np.mean(counts >= c), rel=1e-12)
+    # A tie is no evidence: the held-out datum comes first.
+    assert metrics.copies_among_nearest([1.0], [1.0], 1) == (0, 1.0)
+    with pytest.raises(ValueError, match="n_nearest must be at most"):
+        metrics.copies_among_nearest([1.0], [2.0], 3)

@@ -663,7 +663,86 @@ def test_samples_are_the_generator_of_normal_numbers(framework):
     )
 
 
+# ----- inversion -------------------------------------------------------------
+
+
+@both
+def test_posterior_energy_is_a_gaussian_density_twice(framework):
+    """−log N(x; G(z), σ²) − log N(z; 0, 1), up to its constant."""
+    g, _ = make(framework, GENERATORS, "8x8")
+    z, x, scale = normals(4, 3), images(g, 4), 0.4
+    mean = framework.numpy(g(z))
+    expected = -scipy.stats.norm(mean, scale).logpdf(x).sum((1, 2))
+    expected -= scipy.stats.norm.logpdf(z).sum(1)
+    constant = 64 * np.log(np.sqrt(2 * np.pi) * scale)
+    constant += 3 * np.log(2 * np.pi) / 2
+    found = framework.numpy(framework.module.posterior_energy(g, z, x, scale))
+    np.testing.assert_allclose(found, expected - constant, rtol=1e-6)
+
+
+@both
+def test_inversion_of_a_linear_generator_is_ridge_regression(framework):
+    g, [(kernel, bias)] = make(framework, GENERATORS, "linear")
+    x, scale = normals(6, 2), 0.5
+    z, energy = framework.module.invert(
+        g, x, scale=scale, n_steps=600, learning_rate=0.3
+    )
+    kernel = kernel.astype(float)
+    curvature = kernel @ kernel.T + scale**2 * np.eye(3)
+    expected = np.linalg.solve(curvature, kernel @ (x - bias).T).T
+    np.testing.assert_allclose(framework.numpy(z), expected, atol=1e-4)
+    again = framework.module.posterior_energy(g, z, x, scale)
+    np.testing.assert_allclose(
+        framework.numpy(energy), framework.numpy(again), rtol=1e-12
+    )
+
+
+def test_inversions_are_equal():
+    x, found = None, []
+    for framework in FRAMEWORKS:
+        g, _ = make(framework, GENERATORS, "8x8")
+        x = images(g, 5) if x is None else x
+        pair = framework.module.invert(g, x, scale=0.3, n_steps=20, seed=3)
+        found.append([framework.numpy(a) for a in pair])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-9)
+
+
+@both
+def test_more_starts_find_lower_energies(framework):
+    """The first start is the same: the best of four is no higher."""
+    g, _ = make(framework, GENERATORS, "8x8")
+    x = images(g, 1)
+    one, four = (
+        framework.numpy(
+            framework.module.invert(g, x, scale=0.1, n_starts=n, n_steps=20)[1]
+        )
+        for n in (1, 4)
+    )
+    assert four <= one
+
+
+@both
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"scale": 0}, "scale must be positive"),
+        ({"n_starts": 0}, "n_starts must be a whole number"),
+        ({"n_steps": 0}, "n_steps must be a whole number"),
+        ({"learning_rate": -1}, "learning_rate must be positive"),
+        ({"x": np.zeros((2, 7, 8))}, r"x must have shape \(n, 8, 8\)"),
+    ],
+)
+def test_inversion_refuses_bad_arguments(framework, options, message):
+    g, _ = make(framework, GENERATORS, "8x8")
+    options = {"x": images(g, 2), "scale": 0.3} | options
+    with pytest.raises(ValueError, match=message):
+        framework.module.invert(g, **options)
+
+
 FUNCTIONS = [
+    "posterior_energy",
+    "invert",
     "train",
     "discriminator_loss",
     "generator_loss",

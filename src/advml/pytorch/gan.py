@@ -13,13 +13,13 @@ from torch.nn.functional import batch_norm, leaky_relu, silu, softplus
 
 from advml import gan as shared
 from advml import networks
-from advml.gan import MOMENTUM, NORMAL_EPSILON, SLOPE
+from advml.gan import INVERSION_BETAS, MOMENTUM, NORMAL_EPSILON, SLOPE
 from advml.gan import Memory as Memory
 from advml.gan import load_checkpoint as load_checkpoint
 from advml.gan import save_checkpoint as save_checkpoint
 from advml.networks import EPSILON
 from advml.pytorch.networks import Network, dense, halve, transposed
-from advml.validation import count, numbers
+from advml.validation import count, numbers, positive
 
 ACTIVATIONS = {
     "leaky_relu": lambda y: leaky_relu(y, SLOPE),
@@ -331,6 +331,59 @@ def lipschitz_penalty(discriminator, x, fake, u):
     slopes = _squared_slopes(discriminator(y), y)
     # The root has no slope at zero; 1e-12 leaves other lengths as they are.
     return ((torch.sqrt(slopes + 1e-12) - 1) ** 2).mean()
+
+
+def posterior_energy(generator, z, x, scale):
+    """−log p(z|x) up to a constant (n,), pair by pair (eq-latent-posterior).
+
+    |x − G(z)|²/2σ² + |z|²/2, in nats, for latent variables `z` (n, n_latent)
+    and data `x` (n, *shape) that are G(z) with normal noise of width σ, which
+    is `scale`, in units of x.
+    """
+    x = shared.observed("x", _beside(generator, x), generator.shape)
+    z = _beside(generator, z)
+    misfit = ((x - generator(z)) ** 2).flatten(1).sum(1)
+    return misfit / (2 * positive("scale", scale) ** 2) + (z**2).sum(1) / 2
+
+
+def invert(
+    generator,
+    x,
+    *,
+    scale,
+    n_starts=4,
+    n_steps=100,
+    learning_rate=0.1,
+    seed=0,
+):
+    """Most probable latent variables of data (eq-latent-posterior).
+
+    Adam minimises :func:`posterior_energy` from `n_starts` draws of the prior
+    for each row of `x` (n, *shape); its rate falls linearly to zero within
+    `n_steps`. Returns the best z (n, n_latent) and its energy (n,), in nats.
+    There may be better ones: the energy has many minima.
+    """
+    x = shared.observed("x", _beside(generator, x), generator.shape)
+    n, starts = len(x), count("n_starts", n_starts)
+    x = x.repeat(starts, *[1] * len(generator.shape))
+    rng = np.random.default_rng(seed)
+    z = _beside(
+        generator, rng.standard_normal((n * starts, generator.n_latent))
+    )
+    z.requires_grad_()
+    adam = torch.optim.Adam([z], betas=INVERSION_BETAS, eps=EPSILON)
+    rate = positive("learning_rate", learning_rate)
+    for left in range(count("n_steps", n_steps), 0, -1):
+        total = posterior_energy(generator, z, x, scale).sum()
+        (z.grad,) = torch.autograd.grad(total, z)
+        adam.param_groups[0]["lr"] = rate * left / n_steps
+        adam.step()
+    with torch.no_grad():
+        energy, best = (
+            posterior_energy(generator, z, x, scale).reshape(starts, n).min(0)
+        )
+    z = z.detach().reshape(starts, n, -1)
+    return z[best, torch.arange(n, device=z.device)], energy
 
 
 def train(

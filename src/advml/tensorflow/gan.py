@@ -25,7 +25,7 @@ from advml.tensorflow.networks import (
     tensors,
     transposed,
 )
-from advml.validation import count
+from advml.validation import count, positive
 
 
 def _leaky_relu(y):
@@ -389,6 +389,65 @@ def lipschitz_penalty(discriminator, x, fake, u):
     _, slopes = _with_squared_slopes(discriminator, y)
     # The root has no slope at zero; 1e-12 leaves other lengths as they are.
     return tf.reduce_mean((tf.sqrt(slopes + 1e-12) - 1) ** 2)
+
+
+def posterior_energy(generator, z, x, scale):
+    """−log p(z|x) up to a constant (n,), pair by pair (eq-latent-posterior).
+
+    |x − G(z)|²/2σ² + |z|²/2, in nats, for latent variables `z` (n, n_latent)
+    and data `x` (n, *shape) that are G(z) with normal noise of width σ, which
+    is `scale`, in units of x.
+    """
+    x = shared.observed("x", tf.cast(x, generator.dtype), generator.shape)
+    z = tf.cast(z, generator.dtype)
+    misfit = tf.reduce_sum((x - generator(z)) ** 2, range(1, len(x.shape)))
+    scale = positive("scale", scale)
+    return misfit / (2 * scale**2) + tf.reduce_sum(z**2, 1) / 2
+
+
+def invert(
+    generator,
+    x,
+    *,
+    scale,
+    n_starts=4,
+    n_steps=100,
+    learning_rate=0.1,
+    seed=0,
+):
+    """Most probable latent variables of data (eq-latent-posterior).
+
+    Adam minimises :func:`posterior_energy` from `n_starts` draws of the prior
+    for each row of `x` (n, *shape); its rate falls linearly to zero within
+    `n_steps`. Returns the best z (n, n_latent) and its energy (n,), in nats.
+    There may be better ones: the energy has many minima.
+    """
+    x = shared.observed("x", tf.cast(x, generator.dtype), generator.shape)
+    n, starts = len(x), count("n_starts", n_starts)
+    x = tf.tile(x, [starts, *[1] * len(generator.shape)])
+    rng = np.random.default_rng(seed)
+    z = rng.standard_normal((n * starts, generator.n_latent))
+    z = tf.Variable(z, dtype=generator.dtype)
+    moments = [(tf.Variable(0 * z), tf.Variable(0 * z))]
+
+    @tf.function
+    def step(rate, seen):
+        with tf.GradientTape() as tape:
+            energy = posterior_energy(generator, z, x, scale)
+        slopes = [tape.gradient(energy, z)]
+        adam([z], slopes, moments, rate, shared.INVERSION_BETAS, seen)
+
+    rate = positive("learning_rate", learning_rate)
+    for t in range(count("n_steps", n_steps)):
+        numbers = {
+            "rate": rate * (n_steps - t) / n_steps,
+            "seen": [1 - beta ** (t + 1) for beta in shared.INVERSION_BETAS],
+        }
+        step(**tensors(generator.dtype, numbers))
+    energy = tf.reshape(posterior_energy(generator, z, x, scale), (starts, n))
+    places = tf.stack([tf.argmin(energy), tf.range(n, dtype=tf.int64)], 1)
+    z = tf.reshape(z, (starts, n, -1))
+    return tf.gather_nd(z, places), tf.reduce_min(energy, 0)
 
 
 def train(
