@@ -242,6 +242,26 @@ FAULTS = {
         "good = distance <= limit",
         "good = distance <= 2 * limit",
     ),
+    "variance of the copying score": (
+        "src/advml/metrics.py",
+        "n * m / 12 * (total + 1 - tied)",
+        "n * m / 12 * (total - 1 - tied)",
+    ),
+    "tail of the hypergeometric law": (
+        "src/advml/metrics.py",
+        "hypergeom.sf(found - 1",
+        "hypergeom.sf(found",
+    ),
+    "noise of an inversion": (
+        "src/advml/pytorch/gan.py",
+        'misfit / (2 * positive("scale", scale) ** 2)',
+        'misfit / positive("scale", scale) ** 2',
+    ),
+    "best of several starts": (
+        "src/advml/pytorch/gan.py",
+        ".reshape(starts, n).min(0)",
+        ".reshape(starts, n).max(0)",
+    ),
 }
 
 

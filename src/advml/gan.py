@@ -179,7 +179,7 @@ class Rules:
         positive("learning_rate", self.learning_rate)
         positive("rate_ratio", self.rate_ratio)
         nonnegative("instance_noise", self.instance_noise)
-        self.betas = [fraction("betas", b) for b in self.betas]
+        self.betas = [float(fraction("betas", b)) for b in self.betas]
         if len(self.betas) != 2:
             raise ValueError(f"betas must be a pair, not {self.betas!r}")
         if self.averaging is not None:

@@ -452,7 +452,7 @@ GAMES = {
         "loss": "wasserstein",
         "gradient_penalty": 10.0,
         "n_critic": 3,
-        "betas": (0.0, 0.9),
+        "betas": (0, 0.9),
         "averaging": 0.5,
     },
 }
