@@ -23,7 +23,7 @@
 # :::{admonition} Plan
 # :class: tip
 # **You will** put numbers on forgetting and hold them to a perfect sampler; prove how steep a generator must be; watch
-# Adam's default settings destroy a game, and derive why; map what friction costs; and anneal a game on a grid.
+# Adam's default settings keep a game from settling, and derive why; map what friction costs; anneal a game on a grid.
 # **You need** {lecture}`4.1`; {lecture}`2.3` for the data. **Time** an hour to read; a minute of CPU.
 # :::
 
@@ -68,11 +68,11 @@ n_games = 3  # of each kind on the ring
 # with the share $\hat w_k$ of the samples that belong to $\mathbf c_k$. The first two are those of {cite:t}`srivastava2017`.
 # What would a *perfect* generator score? In the plane a Gaussian has the share $p = 1 - e^{-9/2} = 0.989$ within three
 # standard deviations. A mode is missed by $n$ samples with probability $(1 - p/K)^n$, so the coverage is
-# $K\,[1 - (1 - p/K)^n]$ on average. And counting noise makes the imbalance positive: $2n\operatorname{KL}$ is
+# $K\,[1 - (1 - p/K)^n]$ on average. And counting noise makes the imbalance positive: for large $n$, $2n\operatorname{KL}$ is
 # $\chi^2$-distributed with $K-1$ degrees of freedom, so its mean is $K - 1$.
 #
-# Our ring has the radius 2 and modes of width $0.02$, as in the first study of the problem {cite}`metz2017`; the grid has
-# the spacing 2 and the width $0.05$.
+# Our ring has the radius 2 and modes of width $0.02$, as in the study of unrolled games {cite}`metz2017`; the grid has the
+# spacing 2 and the width $0.05$.
 
 # %%
 show_source(mode_coverage)
@@ -89,7 +89,8 @@ def score(x, data):
 
 
 # %% [markdown]
-# A hundred sets of exact samples must hit all three numbers.
+# Exact samples must hit all three numbers. For the coverage we draw samples three times as wide as the data, of which only
+# the share $1 - e^{-1/2} = 0.39$ is good: one that counts any sample would fail.
 
 # %%
 for data, few in ((ring, 20), (grid, 50)):
@@ -109,12 +110,15 @@ for data, few in ((ring, 20), (grid, 50)):
         atol=5 * np.sqrt(2 * (K - 1) / 100),
         source="χ² with K − 1 degrees of freedom; five standard errors",
     )
-    seen = [score(data.sample(few, rng), data) for _ in range(1000)]
-    seen = [s.n_covered for s in seen]
+    seen = []
+    for _ in range(1000):
+        x = data.centres[rng.integers(K, size=few)]
+        x = x + 3 * widths[K] * rng.standard_normal((few, 2))
+        seen.append(score(x, data).n_covered)
     verify(
-        f"coverage of {few} exact samples, {K} modes",
+        f"coverage of {few} samples three times as wide, {K} modes",
         np.mean(seen),
-        equals=K * (1 - (1 - good / K) ** few),
+        equals=K * (1 - (1 - (1 - np.exp(-0.5)) / K) ** few),
         atol=5 * np.std(seen) / np.sqrt(1000),
         source="K(1 − (1 − p/K)ⁿ); five standard errors",
     )
@@ -125,7 +129,8 @@ for data, few in ((ring, 20), (grid, 50)):
 # Next to nothing. Let $p_g$ be equal to the data on $m$ of $K$ separate modes, with all its weight there. Then
 # $\operatorname{KL}(p_\text{data}\Vert p_g) = \infty$, which is what maximum likelihood would have to pay. But the generator
 # averages over its own samples, and $\operatorname{KL}(p_g\Vert p_\text{data}) = \log(K/m)$: the seeking divergence of
-# {lecture}`3.2`, which forgives what it never visits. With $r = m/K$ the value of the game is
+# {lecture}`3.2`, which forgives what it never visits. The value of the game is $-\log 4 + 2\operatorname{JSD}$
+# ({lecture}`4.1`). On the modes that are kept $p_g = p_\text{data}/r$ with $r = m/K$, so it rises by
 #
 # $$
 # \begin{aligned}
@@ -172,12 +177,12 @@ verify(
 # G'(0) = \frac{\varphi(0)}{p_\text{data}(0)} = \sigma\,e^{a^2/2\sigma^2} .
 # $$ (eq-gan-tear)
 #
-# Neighbours on our ring have $a/\sigma = 38$, and the slope is $e^{732}\sigma$. No network does that. How good is one with
-# slopes up to $L$? Let $q_k$ be the probability of good samples of mode $k$, and let good regions be at least $2b$ apart.
-# Points $\mathbf z$ that go to different modes are then at least $2b/L$ apart. Draw a coat of thickness $b/L$ around the set
-# of all $\mathbf z$ that go to mode $k$. The coats do not overlap. And of all sets of one Gaussian probability, half-spaces
-# grow the least {cite}`borell1975`: a set of probability $q_k$ with its coat has at least $\Phi(\Phi^{-1}(q_k) + b/L)$.
-# Therefore
+# Two modes as far apart as neighbours on our ring have $a/\sigma = 38$ and the slope $e^{732}\sigma$. No network does that.
+# How good is one with slopes up to $L$? Let $q_k$ be the probability of good samples of mode $k$, and let good regions be at
+# least $2b$ apart. Points $\mathbf z$ that go to different modes are then at least $2b/L$ apart. Draw a coat of thickness
+# $b/L$ around the set of all $\mathbf z$ that go to mode $k$. The coats do not overlap. And of all sets of one Gaussian
+# probability, half-spaces grow the least {cite}`borell1975`: a set of probability $q_k$ with its coat has at least
+# $\Phi(\Phi^{-1}(q_k) + b/L)$. Therefore
 #
 # $$
 # \sum_{k=1}^K \Phi\Bigl(\Phi^{-1}(q_k) + \frac bL\Bigr) \le 1 , \qquad
@@ -270,13 +275,15 @@ verify(
 
 # %% [markdown]
 # The data have the size of a few units, and so has $\mathbf z$: a typical slope is one. Ninety per cent ask for places that
-# are ten to twenty times steeper, and a perfect score for a hundred. We shall call 90 % a good result. It takes a deep
-# generator: each layer multiplies slopes. Ours has three hidden layers of 64 tanh units.
+# are ten to twenty times steeper, and a perfect score for a hundred. So 90 % is our target. It takes a deep generator: each
+# layer multiplies slopes. Ours has three hidden layers of 64 tanh units.
 #
 # ## The game, out of the box
 #
-# The loop is short enough to read. Losses and penalties are {eq}`eq-gan-losses`, {eq}`eq-gan-r1` and
-# {eq}`eq-gan-gradient-penalty` of {lecture}`4.1`.
+# Losses and penalties are {eq}`eq-gan-losses`, {eq}`eq-gan-r1` and {eq}`eq-gan-gradient-penalty` of {lecture}`4.1`. As in
+# the code, $f$ is the log-odds $\ell$ or the critic, and $\varsigma$ the softplus. In the loop `u` mixes data and samples
+# for the penalty, `e` is the noise of the last section, `seen` and `average` are for {lecture}`4.3`. The generator steps on
+# the batch that the discriminator has just seen.
 
 # %%
 show_source(gan._Game.update, gan._Game._discriminator_step)
@@ -308,7 +315,7 @@ verify(
 )
 
 # %% [markdown]
-# We play three games of each setting that matters: same data, other weights and noise. A batch of 500 latent points is kept
+# We play up to three games of each setting: same data, other weights and noise. A batch of 500 latent points is kept
 # aside, and we look where the generator puts it. The first layer of the discriminator is made sharp: units three times as
 # steep as usual, with their steps at points all over the plane. (With zero biases all steps would lie on lines through the
 # origin, and nothing fine would be seen elsewhere.)
@@ -365,12 +372,12 @@ plain = [play(k, n_ring, when=times, **default) for k in range(n_games)]
 # Each row is one game.
 
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Rows of five pictures each, one row for each game. The latent points lie close together, in one or two small blobs or short threads, at another place in each picture; most of the eight circles on the ring are empty."}, "figure": {"caption": "Adam out of the box: where the generator puts the same 500 latent points, at five times; one row for each game. Circles mark the modes, ten times as wide as they are.", "name": "fig-collapse-plain"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Rows of five pictures each, one row for each game. The latent points form blobs, threads or open loops, some across the ring of eight circles and some outside it, at another place in each picture; few lie in a circle."}, "figure": {"caption": "Adam out of the box: where the generator puts the same 500 latent points, at five times; one row for each game. Circles mark the modes, ten times as wide as they are.", "name": "fig-collapse-plain"}}
 def look(ax, points, data, title=""):
     """Points among the modes of the data."""
     ax.plot(*points.T, ".", ms=1.5)
     for centre in data.centres:
-        radius = 0.2 if data is ring else 0.15
+        radius = 10 * widths[len(data.centres)]
         ax.add_patch(plt.Circle(centre, radius, fill=False, color="C1"))
     limit = 3.2 if data is ring else 5.5
     ax.set(xlim=(-limit, limit), ylim=(-limit, limit), xticks=[], yticks=[])
@@ -384,32 +391,34 @@ for row, game in zip(axes, plain, strict=True):
 plt.show()
 
 # %% [markdown]
-# The samples form a blob or a thread that touches one mode or two, and it wanders. The discriminator learns that this place
-# is fake. The generator leaves for where the log-odds are high, with all its samples at once, and the discriminator follows.
-# So the game of {lecture}`4.1` goes round, with eight stations. But there we found that alternating steps do not blow up,
-# and that the width of the data damps. Here little is damped after hundreds of updates. (In three thousand, of four such
-# games one still wandered, one had settled on six modes, which it made well, and two on seven or eight.) What drives the
-# rotation?
+# The samples form blobs, threads or loops, elsewhere in each picture, and few of them are good: hardly a generator has
+# settled even on a part of the data. The discriminator learns that a place is fake. The generator leaves for where the
+# log-odds are high, and the discriminator follows. So the players of {lecture}`4.1` chase each other. But there we found
+# that alternating steps do not blow up, and that the width of the data damps. Here little is damped after hundreds of
+# updates. (Once samples overlap the data their width does damp, and most such games settle within thousands of updates. Some
+# then freeze into the illness of the opening: at seed 0, after 3000 updates, game 0 made five modes of eight, with 91 % of
+# its samples good.) What drives the rotation?
 #
 # ## Momentum is delay, and delay drives
 #
 # Adam moves along an average of past slopes, $m \leftarrow \beta m + (1-\beta)\,g$. A slope has the mean age
 # $(1-\beta)\sum_k k\beta^k = \beta/(1-\beta)$, nine steps for $\beta = 0.9$. On a hill that is no harm: the ground stays
 # where it is, and the average smooths out the noise of minibatches. In a game, nine steps ago the opponent was somewhere
-# else, and the slope of then points to where he was. Let $\dot{\mathbf x} = \mathbf M\mathbf x$ be the game near its
-# equilibrium, with eigenvalues $\mu$ of $\mathbf M$. With slopes of age $\tau = h\beta/(1-\beta)$ at steps of $h$, to first
-# order in $\tau$,
+# else, and the slope of then points to where he was. Let $\dot{\mathbf y} = \mathbf M\mathbf y$ be the game of the players
+# $\mathbf y$ near equilibrium, with eigenvalues $\mu$ of $\mathbf M$, and $\tau = h\beta/(1-\beta)$ the age of slopes at
+# steps of $h$. The average is, exactly, $\tau\,(m_{n+1} - m_n)/h = g - m_{n+1}$. So for small steps
+# $\tau\dot{\mathbf m} = \mathbf M\mathbf y - \mathbf m$ and $\dot{\mathbf y} = \mathbf m$. Together, and for
+# $\mathbf y\propto e^{\lambda t}$ with a rate $\lambda$,
 #
 # $$
-# \dot{\mathbf x} + \tau\ddot{\mathbf x} = \mathbf M\mathbf x , \qquad \lambda + \tau\lambda^2 = \mu .
+# \dot{\mathbf y} + \tau\ddot{\mathbf y} = \mathbf M\mathbf y , \qquad \lambda + \tau\lambda^2 = \mu .
 # $$ (eq-gan-delay)
 #
-# (An answer $\mathbf M\mathbf x(t-\tau)$ to a past state is $\mathbf M(\mathbf x - \tau\dot{\mathbf x})$, and
-# $\mathbf M\dot{\mathbf x} = \ddot{\mathbf x}$ to this order.) The smallest game has $\mu = \pm i/2$, hence
-# $\lambda \approx \mu - \tau\mu^2 = \pm i/2 + \tau/4$. The orbit *grows*, with the rate $\tau/4$. It is the child on a swing
-# who pushes late. With the friction of R1, $\mu = -\frac\gamma2 \pm \frac i2\sqrt{1-\gamma^2}$ ({lecture}`4.1`). At the
-# border of stability $\lambda = i\omega$; then {eq}`eq-gan-delay` has the imaginary part $\omega = \frac12\sqrt{1-\gamma^2}$
-# and the real part $\tau\omega^2 = \gamma/2$. Solve for the friction that is needed:
+# (To first order in $\tau$ this answers the past state $\mathbf y(t-\tau)$.) The smallest game has $\mu = \pm i/2$, hence
+# $\lambda \approx \mu - \tau\mu^2 = \pm i/2 + \tau/4$ for small $\tau$. The orbit *grows*. It is the child on a swing who
+# pushes late. With the friction of R1, $\mu = -\frac\gamma2 \pm \frac i2\sqrt{1-\gamma^2}$ ({lecture}`4.1`). At the border
+# of stability $\lambda = i\omega$; then {eq}`eq-gan-delay` has the imaginary part $\omega = \frac12\sqrt{1-\gamma^2}$ and
+# the real part $\tau\omega^2 = \gamma/2$. Solve for the friction that is needed:
 #
 # $$
 # \gamma_c = \frac{\sqrt{1+\tau^2} - 1}{\tau} .
@@ -422,6 +431,7 @@ plt.show()
 # %%
 def spectral_radius(h, beta, gamma):
     """Of one update of the smallest game with momentum, near rest."""
+    # A state is ψ, θ and their averaged slopes; rows say what changes.
     slope_psi, move_psi, slope_theta, move_theta = np.tile(
         np.eye(4), (4, 1, 1)
     )
@@ -435,7 +445,7 @@ def spectral_radius(h, beta, gamma):
 
 # %% [markdown]
 # Without momentum and friction this is the map of {lecture}`4.1`, whose radius is one. Then the two predictions, growth at
-# small steps and the critical friction at large ones.
+# small steps (also where $\tau$ is not small) and the critical friction at large ones.
 
 # %%
 verify(
@@ -446,15 +456,16 @@ verify(
     source="alternating steps are symplectic",
 )
 h = 0.01
-for beta in (0.5, 0.9):
-    tau = h * beta / (1 - beta)
+for tau in (0.1, 0.9):
+    growth = np.log(spectral_radius(h, tau / (tau + h), 0)) / h
     verify(
-        f"rate of growth, over τ/4, with momentum {beta}",
-        4 * np.log(spectral_radius(h, beta, 0)) / h / tau,
-        equals=1,
-        atol=2 * tau**2 + h,
-        source="eq-gan-delay; next orders 5τ²/4 and h",
+        f"rate of growth at the delay {tau}",
+        growth,
+        equals=np.roots([tau, 1, -0.5j]).real.max(),
+        rtol=h,
+        source="eq-gan-delay with μ = i/2; corrections of order h",
     )
+for beta in (0.5, 0.9):
     critical = brentq(
         lambda g, b=beta: spectral_radius(0.1, b, g) - 1 - 1e-12, 1e-6, 1
     )
@@ -484,26 +495,39 @@ ax.legend()
 plt.show()
 
 # %% [markdown]
-# So there are two cures: more friction, or less delay. We change one thing at a time: add R1 with $\gamma = 3$ (the best of
-# 0.1, 1, 3, 10 and 100; one game), or set $\beta_1 = 0$. Then we cool: no momentum, a larger rate that falls to zero, and a
-# little friction. Last, one game of the cooled kind without friction, and one with the Wasserstein losses.
+# So there are two cures: more friction, or less delay. Friction alone was not reliable when we tried: with $\gamma = 3$ and
+# momentum, the games of seeds 0, 11 and 42 had 8, 8 and 1 modes. (Adam divides by the size of its slopes, so its step is not
+# ours, and $\gamma_c$ cannot be read off.) So take out the momentum, and leave all other settings: $\beta_1 = 0$. Then
+# *calm* the game further: $\beta_2 = 0.99$, a larger rate that falls to zero, and a little friction, $\gamma = 0.1$. To see
+# that it is the momentum which matters, we also put it back into the calmed game, and nothing else. Last, one calmed game
+# has the Wasserstein losses instead, with a gradient penalty $\lambda = 0.1$ in place of R1 and two steps of the critic per
+# update. **Predict** which rows have all modes.
 
 # %%
-cold = {"learning_rate": 5e-3, "final_learning_rate": 0.0}
-cold |= {"betas": (0.0, 0.99)}
+calming = {"learning_rate": 5e-3, "final_learning_rate": 0.0}
+calming |= {"betas": (0.0, 0.99)}
 critic = {"loss": "wasserstein", "gradient_penalty": 0.1, "n_critic": 2}
-simpler = default | {"betas": (0.0, 0.999)}
-seeds = range(n_games)
+bare = default | {"betas": (0.0, 0.999)}
+late = calming | {"betas": (0.9, 0.99)}
+calm = [play(k, n_ring, r1=0.1, **calming) for k in range(n_games)]
+simple, delayed = [], []
+for k in range(n_games - 1):
+    simple.append(play(k, n_ring, **bare))
+    delayed.append(play(k, n_ring, r1=0.1, **late))
+far = play(0, n_ring, **critic, **calming)
 kinds = {
     "out of the box": plain,
-    "box, with friction": [play(0, n_ring, r1=3.0, **default)],
-    "box, no momentum": [play(k, n_ring, **simpler) for k in seeds],
-    "cooled": [play(k, n_ring, r1=0.1, **cold) for k in seeds],
+    "box, no momentum": simple,
+    "calmed": calm,
+    "calmed, with momentum": delayed,
+    "calmed, Wasserstein": [far],
 }
-kinds["cooled, γ = 0"] = [play(0, n_ring, **cold)]
-kinds["cooled, Wasserstein"] = [play(0, n_ring, **critic, **cold)]
+
+# %% [markdown]
+# The scores:
 
 
+# %%
 def rows_of(kinds, K):
     """Lines of the table: kind, game, score."""
     return [
@@ -517,72 +541,73 @@ head = ["setting", "game", "coverage", "quality", "imbalance (nats)"]
 show_table(head, rows_of(kinds, 8))
 
 # %% [markdown]
-# The table holds a surprise for whoever expects the penalty to be the hero. Out goes the *momentum*, and nothing else
-# changes: all modes or nearly all are back, though the samples are still rough, since a constant rate keeps the players
-# shaking. Friction alone helps, and does not heal. (Adam divides by the size of its slopes, so its step is not ours and
-# $\gamma_c$ cannot be read off; that some friction is needed, and that too much fails as well, is what the scan found.)
-# Cooling brings the quality. With it, friction takes a little of the quality and buys safety: at $\gamma = 0.01$ one game of
-# the eighteen that we tried had lost a mode, at 0.1 none of more than forty. The Wasserstein critic has the best balance:
-# its force does not die out with the distance.
+# Out goes the *momentum*, and modes are back, in most games all of them, though the samples are still rough, since a
+# constant rate keeps the players shaking. The falling rate brings the quality. Put the momentum back, and most of it is
+# lost. (Of twelve such games with several seeds the best had 23 % of good samples, and ten at most 3 %.) In its one game the
+# Wasserstein critic has the best balance.
 
 # %%
-plain, _, simple, calm, *_ = kinds.values()
-imbalance = [
-    np.mean([game.divergence for game in kind]) for kind in (plain, simple)
-]
 verify(
-    "out of the box: mean quality",
-    np.mean([game.quality for game in plain]),
-    at_most=0.5,
+    "quality of each game out of the box",
+    [game.quality for game in plain],
+    at_most=0.8,
     source="empirical",
 )
 verify(
-    "modes covered in the mean: what taking out the momentum adds",
-    np.mean([s.n_covered for s in simple])
-    - np.mean([p.n_covered for p in plain]),
-    at_least=1,
+    "mean quality: without momentum, less that out of the box",
+    np.mean([game.quality for game in simple])
+    - np.mean([game.quality for game in plain]),
+    at_least=0.05,
     source="eq-gan-delay; the margin is empirical",
 )
 verify(
-    "mean imbalance out of the box, less that without momentum",
-    imbalance[0] - imbalance[1],
-    at_least=0.2,
+    "mean quality of calmed games with momentum",
+    np.mean([game.quality for game in delayed]),
+    at_most=0.5,
     source="eq-gan-delay; the margin is empirical",
 )
 
 # %% [markdown]
-# And the target that we set ourselves:
+# Is the target reached? On average, yes: with nine seeds, 0 to 5, 7, 11 and 42, calmed games had all eight modes each and a
+# quality of 0.88 to 0.93, about 0.91 in the mean. Single games, and the three games of an unlucky seed, can miss 90 % by one
+# or two per cent, and no finite number of games excludes a lost mode. So the bounds called empirical leave a margin. (Of
+# nineteen games out of the box none had a quality above 0.2.)
 
 # %%
 verify(
-    "cooled: modes covered in each game",
-    [game.n_covered for game in calm],
-    equals=8,
-    source="the data have eight",
+    "calmed: modes covered, summed over the games",
+    np.sum([game.n_covered for game in calm]),
+    at_least=8 * n_games - 1,
+    source="8 each if none is lost",
 )
 verify(
-    "cooled: quality in each game",
-    [game.quality for game in calm],
+    "calmed: mean quality",
+    np.mean([game.quality for game in calm]),
     at_least=0.85,
     source="empirical; 0.989 is perfect, VEEGAN (2017) has 0.53",
 )
+verify(
+    "imbalance: Wasserstein, over the mean of the calmed games",
+    far.divergence / np.mean([game.divergence for game in calm]),
+    at_most=0.5,
+    source="one game; empirical",
+)
 
 # %% [markdown]
-# Bounds called empirical leave a margin to the games with seeds 0 to 5: cooled games have a quality of 0.90 to 0.93, the
-# annealed game on the grid below 0.90 to 0.94. For comparison: VEEGAN, a method proposed against collapse, reported 8 modes
-# with 53 % of good samples on a ring, and 24.6 with 40 % on a grid, means of five runs {cite}`srivastava2017`. Later studies
+# For comparison: VEEGAN, a method proposed against collapse, reported 8 modes with 53 % of good samples on a ring, and 24.6
+# with 40 % on a grid, means of five runs {cite}`srivastava2017`. (Networks, widths and times are not ours.) Later studies
 # use a ring with our ratio of width to radius, $1 : 100$ {cite}`lin2018`.
 #
 # ## What the discriminator sees
 #
 # The generator moves each sample along $\nabla f$. The arrows show where to.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Two maps of log-odds with arrows. Left, out of the box: broad hills and valleys that do not follow the ring; the samples form a thread or a blob, where neighbouring arrows are parallel. Right, cured: log-odds near zero at the eight modes, negative inside the ring and between modes; arrows point to the modes."}, "figure": {"caption": "Log-odds $f$ at the end of game 0, out of the box (left) and without momentum, with friction (right). Arrows: directions of $\\nabla f$. Black: samples.", "name": "fig-collapse-odds"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two maps of log-odds with arrows. Left, out of the box: broad hills and valleys that do not follow the ring; the samples form threads or blobs. Right, calmed: log-odds near zero at the eight modes, negative inside the ring and between modes; arrows point to the modes."}, "figure": {"caption": "Log-odds $f$ at the end of game 0, out of the box (left) and calmed (right). Arrows: directions of $\\nabla f$. Black: samples.", "name": "fig-collapse-odds"}}
 axis = np.linspace(-3, 3, 121)
 plane = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
 fig, axes = plt.subplots(1, 2, figsize=(7.2, 3.1))
 for ax, game, title in zip(
-    axes, (plain[0], calm[0]), ("out of the box", "cured"), strict=True
+    axes, (plain[0], calm[0]), ("out of the box", "calmed"), strict=True
 ):
     x = torch.tensor(plane, dtype=torch.float32, requires_grad=True)
     f = game.discriminator(x)
@@ -601,40 +626,51 @@ fig.colorbar(shown, ax=axes, label="log-odds $f$")
 plt.show()
 
 # %% [markdown]
-# On the left the crowd stands together, so it is sent off together: each sample gets its own $\nabla f$, but neighbours get
-# the same one, and nothing in it says that the crowd should spread. That is how a collapsed generator stays collapsed. On
-# the right the discriminator is nearly undecided on the modes, and calls the bridges fake. The arrows pull the bridges in
-# from both sides, and each pull makes the generator steeper. The bridges cannot vanish, because of {eq}`eq-gan-bridge`.
+# On the left samples stand in crowds, and a crowd is sent off together: neighbours get the same $\nabla f$, and nothing in
+# it says that they should spread. On the right the discriminator is nearly undecided on the modes, and calls the bridges
+# fake. The arrows pull the bridges in from both sides, and each pull makes the generator steeper. The bridges cannot vanish,
+# because of {eq}`eq-gan-bridge`.
 #
-# How undecided? Two numbers on fresh data: the share of right answers, and $V + \log 4$, which cannot exceed
-# $2\operatorname{JSD}$, whatever the discriminator ({lecture}`4.1`).
+# How undecided? Two numbers on fresh data: the share of right answers, and $V + \log 4$, which is at most
+# $2\operatorname{JSD}$ ({lecture}`4.1`). What could be found? Whoever asks only whether a sample is good compares two coins,
+# and the $\operatorname{JSD}$ of these cannot exceed that of the densities: an answer cannot tell more than the sample.
+
 
 # %%
-rows, values = [], []
-for name, game in (("out of the box", plain[0]), ("cooled", calm[0])):
+def told_apart(quality):
+    """2 JSD of the answers to "good or not?", at most that of samples."""
+    coins = np.array([[good, 1 - good], [quality, 1 - quality]])
+    return 2 * jensen_shannon(*coins)
+
+
+rows, missed = [], []
+for name, game in (("out of the box", plain[0]), ("calmed", calm[0])):
     with torch.no_grad():
         real, fake = (
             game.discriminator(x).double()
             for x in (ring.test[:n], game.samples)
         )
     right = ((real > 0).double().mean() + (fake < 0).double().mean()) / 2
-    values.append(2 * np.log(2) - gan.discriminator_loss(real, fake).item())
-    rows.append([name, right.item(), values[-1]])
-show_table(["game 0", "share of right answers", "V + log 4"], rows)
+    value = 2 * np.log(2) - gan.discriminator_loss(real, fake).item()
+    rows.append([name, right.item(), value, told_apart(game.quality)])
+    missed.append(rows[-1][3] - value)
+head_odds = ["game 0", "right answers", "V + log 4", "good or not?"]
+show_table(head_odds, rows)
 verify(
-    "V + log 4 at the end of both games",
-    values,
-    at_most=2 * np.log(2),
-    source="2 JSD is at most log 4",
+    "out of the box: what one question finds, less what f finds",
+    missed[0],
+    at_least=0.1,
+    source="2 JSD of coins is a lower bound; the margin is empirical",
 )
 
 # %% [markdown]
-# A collapsed generator can be told from the data with certainty, if only the discriminator had time: it would find
-# $2\log 2$. A discriminator that lags may even lose money. The cooled one sees little more than the bridges.
+# The first generator is easily told from the data, not because modes are missing but because few samples are good: one
+# question finds much of the $2\log 2 = 1.39$ that are possible. Its discriminator, always late, finds far less, and may even
+# have $V + \log 4 < 0$. In the calmed game both find a few hundredths of a nat: little is left but the bridges.
 #
 # Does the theorem hold for our generators? Their measured shares $q_k$ demand a least slope. The product of the spectral
-# norms of the layers is an upper bound of all slopes, since tanh is never steeper than one. Between them lies what we find
-# by differentiating at many points.
+# norms of the layers is an upper bound of all slopes, since tanh is never steeper than one. What we find by differentiating
+# at many points must lie between them. (It does, far above what is demanded: the theorem is for the best generator.)
 
 
 # %%
@@ -665,7 +701,7 @@ def three_slopes(game, data):
 
 
 # %% [markdown]
-# All three, for each of the cooled games:
+# All three, for each of the calmed games:
 
 # %%
 found = np.array([three_slopes(game, ring) for game in calm])
@@ -674,10 +710,16 @@ show_table(
     [[f"{k}", *(f"‹{v:.0f}›" for v in row)] for k, row in enumerate(found)],
 )
 verify(
-    "slopes: found and demanded, over the product of norms",
-    found[:, :2] / found[:, 2:],
+    "slopes: found over demanded",
+    found[:, 1] / found[:, 0],
+    at_least=1,
+    source="eq-gan-bridge",
+)
+verify(
+    "slopes: found, over the product of norms",
+    found[:, 1] / found[:, 2],
     at_most=1,
-    source="chain rule; eq-gan-bridge",
+    source="chain rule",
 )
 
 # %% [markdown]
@@ -685,18 +727,19 @@ verify(
 #
 # R1 pulls $f$ flat at the data. Log-odds are pure numbers, so $\gamma$ in {eq}`eq-gan-r1` is an area. No value is good for
 # all data: it must be compared with the structure that the discriminator should resolve. To rise by one over a distance $d$
-# costs $\gamma/2d^2$: at the width of our modes, $d = 0.02$, even $\gamma = 0.1$ costs more than a hundred, but half-way
-# between modes, $d = 0.7$, friction costs one only at $\gamma = 1$. **Predict** the curve of the quality over three decades.
+# *at* the data costs $\gamma/2d^2$. At the width of our modes, $d = 0.02$, even $\gamma = 0.1$ costs more than a hundred; at
+# half the gap between good regions, $d = 0.7$, friction costs one only at $\gamma = 1$. But R1 averages over the data:
+# slopes *between* the modes are free. **Predict** the quality at $\gamma = 0.1$, 10 and 100.
 
 # %%
-frictions = [0.1, 1.0, 10.0, 100.0]
+frictions = [0.1, 10.0, 100.0]
 scan = [calm[0]]
-scan += [play(0, n_ring, r1=g, **cold) for g in frictions[1:]]
+scan += [play(0, n_ring, r1=g, **calming) for g in frictions[1:]]
 
 # %% [markdown]
 # Quality falls slowly at first. Then the game breaks down.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Left: quality and coverage divided by eight against friction on a logarithmic axis. Quality falls from above 0.9 slowly to about 0.75 at ten and to near zero at a hundred; coverage is one until ten and then drops. Right: samples at friction one hundred lie on lines between modes, with few at the modes."}, "figure": {"caption": "Left: what friction costs on the ring, without momentum. Right: samples at γ = 100.", "name": "fig-collapse-friction"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Left: quality and coverage divided by eight against friction on a logarithmic axis. Quality falls slowly from about 0.9 to about 0.8 at ten, and to near zero at a hundred; coverage is one until ten and then drops. Right: samples at friction one hundred lie on threads that miss most modes."}, "figure": {"caption": "Left: what friction costs on the ring, without momentum. Right: samples at γ = 100.", "name": "fig-collapse-friction"}}
 fig, axes = plt.subplots(1, 2, figsize=(6.6, 2.7), width_ratios=(1.4, 1))
 axes[0].semilogx(frictions, [g.quality for g in scan], "o-", label="quality")
 covered = [g.n_covered / 8 for g in scan]
@@ -708,39 +751,41 @@ look(axes[1], scan[-1].samples[:500], ring, r"$\gamma = 100$")
 plt.show()
 
 # %% [markdown]
-# A discriminator without slope gives no direction. First it stops resolving the edges of modes, and bridges get broad. Then
-# it loses whole modes. In the smallest game this is the over-damped side, where the generator creeps with the rate
-# $1/4\gamma$, and has not arrived when the rate of learning is zero. With momentum, the window for friction has two walls:
-# the delay on one side, and the time that you have on the other.
+# A discriminator without slope gives no direction, but whoever counted the price at the modes alone predicted a breakdown
+# too early: $f$ may be flat on them and steep between. At $\gamma = 100$ whole modes are lost. In the smallest game this is
+# the over-damped side, where the generator creeps with the rate $1/4\gamma$, and has not arrived when the rate of learning
+# is zero. With momentum, the window for friction has two walls: the delay on one side, and the time that you have on the
+# other.
 
 # %%
 verify(
-    "quality lost between γ = 0.1 and 10, and between 10 and 100",
-    -np.diff([scan[i].quality for i in (0, 2, 3)]),
-    at_least=0.05,
+    "quality lost between γ = 0.1 and 100",
+    scan[0].quality - scan[-1].quality,
+    at_least=0.5,
     source="over-damped: rate 1/4γ; the margin is empirical",
 )
 
 # %% [markdown]
 # ## The grid: a quench
 #
-# Twenty-five modes, two apart. **Predict**: will the cured game of the ring find them all? We give the discriminator 128
-# units per layer and play twice, each time with a third of the updates that the annealed game below will get.
+# Twenty-five modes, two apart. **Predict**: will the calmed game of the ring find them all? We give the discriminator 128
+# units per layer, to see the finer plane, and leave out the friction, so that noise will be the only difference between two
+# games of equal length.
 
 # %%
-friction = cold | {"r1": 0.01, "width": 128}
-quench = [play(k, n_grid // 3, grid, **friction) for k in range(2)]
+wide = calming | {"width": 128}
+quench = play(0, n_grid, grid, **wide)
 
 # %% [markdown]
-# It misses some, or gives them next to nothing (see the table below), although nothing circles now. The quality is nearly as
-# good as before: whoever looks at samples one by one will not notice. The generator settled early on the modes that were
-# nearest to it, and its discriminator is sharp enough to hold them there. From a lost mode comes no force: $\nabla f$ is
-# felt only where samples are. This is a *quench*: a melt that was cooled too fast, with frozen defects. Waiting does not
-# help: after 2500 updates two such games had 22 modes, and one without friction 20. (A blunter discriminator quenches less.
-# With 64 units per layer three games found all modes, with imbalances of 0.05 to 0.09.)
+# It misses modes or starves them (see the table below; one lost mode of 25 costs $\log\frac{25}{24} = 0.04$ nats), although
+# nothing circles now. Yet the quality is high, and was higher in all our games than that of the annealed game below: whoever
+# looks at samples one by one will prefer it. The generator settled early on the modes that it happened to hit, and its
+# discriminator is sharp enough to hold it there. From a lost mode comes no force: $\nabla f$ is felt only where samples are.
+# This is a *quench*: the full details of the data from the first update, so a melt that froze at once, with defects. (A
+# blunter discriminator, with 64 units, lost fewer in the games that we tried.)
 #
 # The cure is as old as metallurgy. Heat, and cool slowly. Add normal noise of width $\sigma_t$ to data *and* samples before
-# the discriminator sees them {cite}`arjovsky2017`. Both densities are then convolved with one Gaussian, so
+# the discriminator sees them {cite}`arjovsky2017,sonderby2017`. Both densities are then convolved with one Gaussian, so
 # $p_g = p_\text{data}$ is still the optimum, since the Fourier transform of a Gaussian has no zero. What does the noise do
 # to the grid? Each Fourier component $\mathbf k$ of the density shrinks by $e^{-k^2\sigma_t^2/2}$. You know the factor: it
 # is that of Debye and Waller, by which heat dims the Bragg reflections of a crystal. In a row of period $s$ the first
@@ -752,7 +797,8 @@ quench = [play(k, n_grid // 3, grid, **friction) for k in range(2)]
 # $$ (eq-gan-annealing)
 #
 # On the right is our schedule, zero in the last fifth of the $T$ updates. At $\sigma_0 = 1$ the ripple is a hundredth: one
-# hill without details. At $\sigma_t = 0.6$ it is a third. The modes appear while samples are still near all of them.
+# hill without details. At $\sigma_t = 0.6$, before a fifth of the time has passed, it is a third. The modes appear while
+# samples are still near all of them.
 
 # %%
 s, x = 2.0, np.linspace(0, 2, 201)
@@ -774,19 +820,20 @@ verify(
 # Now anneal.
 
 # %%
-when = [n_grid * k // 10 for k in (1, 4, 6, 10)]
-annealed = play(0, n_grid, grid, when, instance_noise=1.0, **friction)
-kinds = {"quench": quench, "annealed": [annealed]}
+when = [n_grid * k // 10 for k in (1, 2, 4, 10)]
+annealed = play(0, n_grid, grid, when, instance_noise=1.0, **wide)
+kinds = {"quench": [quench], "annealed": [annealed]}
 show_table(head, rows_of(kinds, 25))
 
 # %% [markdown]
 # The noise melts the details, and they come back everywhere:
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Five pictures on a grid of five by five circles. The quench: most circles are filled, some are empty. The annealed game: first one broad cloud, then a square with bumps, then clusters near all circles, finally points in all circles with few in between."}, "figure": {"caption": "The grid: a quench at its end, and the annealed game at four times; the same 500 latent points.", "name": "fig-collapse-grid"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Five pictures on a grid of five by five circles. The quench: most circles are filled, some are empty. The annealed game: first a filled square, then one with bumps, then clusters at all circles, finally points in all circles with few in between."}, "figure": {"caption": "The grid: the quench at its end, and the annealed game at four widths of the noise. Circles are ten times as wide as the modes.", "name": "fig-collapse-grid"}}
 fig, axes = plt.subplots(1, 5, figsize=(7.4, 1.8))
-look(axes[0], quench[0].samples[:500], grid, "quench")
+look(axes[0], quench.samples[:500], grid, "quench")
 for ax, points, t in zip(axes[1:], annealed.pictures, when, strict=True):
-    look(ax, points, grid, f"update {t}")
+    noise = max(1 - t / (0.8 * n_grid), 0) ** 2
+    look(ax, points, grid, rf"$\sigma_t = {noise:.2f}$")
 plt.show()
 
 # %% [markdown]
@@ -813,33 +860,40 @@ for ax, game, data in zip(
 plt.show()
 
 # %% [markdown]
-# Countries with thin borders: steep on the borders, flat inside. The outer countries reach to infinity, and the inner ones
-# pay for it with their size. Nearly straight borders are no accident, since half-spaces have the least boundary for their
+# Countries with thin borders: steep on the borders, flat inside. All hold about the same probability; the inner ones are
+# small where $\mathbf z$ is dense. The shape suggests an economy of borders: half-spaces have the least for their
 # probability. The claims:
 
 # %%
 verify(
     "annealed: modes covered",
     annealed.n_covered,
-    equals=25,
-    source="the data have twenty-five",
+    at_least=24,
+    source="25 if none is lost",
 )
 verify(
-    "annealed: quality",
-    annealed.quality,
+    "quality: quench and annealed",
+    [quench.quality, annealed.quality],
     at_least=0.85,
     source="empirical; 0.989 is perfect, VEEGAN (2017) has 0.40",
 )
+
+# %% [markdown]
+# And the two games compared, after equal numbers of updates. (Of quenches with six seeds, after 2000 or 3000 updates, each
+# had 19 to 24 modes and an imbalance of 0.24 to 0.49; annealed games had 25 modes and 0.01 to 0.07, and after 3000 updates a
+# quality of 0.92 to 0.95.)
+
+# %%
 verify(
-    "imbalance: mean of the quenches, minus annealed",
-    np.mean([game.divergence for game in quench]) - annealed.divergence,
-    at_least=0.05,
+    "imbalance: quench minus annealed",
+    quench.divergence - annealed.divergence,
+    at_least=0,
     source="empirical",
 )
 demanded, largest, possible = three_slopes(annealed, grid)
 verify(
-    "grid: slopes demanded and found, over the product of norms",
-    [demanded / possible, largest / possible],
+    "grid: slopes, demanded over found and found over possible",
+    [demanded / largest, largest / possible],
     at_most=1,
     source="chain rule; eq-gan-bridge",
 )
@@ -852,7 +906,7 @@ verify(
 # $\langle\varsigma(-f)\rangle_g$?
 
 # %%
-lazy = play(0, n_ring, rate_ratio=0.02, r1=0.1, **cold)
+lazy = play(0, n_ring // 2, rate_ratio=0.02, r1=0.1, **calming)
 spread = [g.samples.std(axis=0).max() for g in (lazy, calm[0])]
 show_table(
     ["discriminator", "coverage", "imbalance (nats)", "spread of samples"],
@@ -867,8 +921,8 @@ show_table(
 # %% [markdown]
 # The one that puts everything at the maximum of $f$: an average is best if all samples are the best sample. The maximum may
 # lie far from the data, where nobody ever asked the discriminator. The game is $\min_G\max_D$. With a discriminator too slow
-# to answer it becomes $\max_D\min_G$, whose inner solution *is* complete collapse. The order of the two is kept up by
-# nothing but the rates.
+# to answer it becomes $\max_D\min_G$, whose inner solution *is* complete collapse. (The non-saturating generator has no
+# common $V$, but the same best answer to a fixed $f$.) The order of the two is kept up by nothing but the rates.
 
 # %%
 verify(
@@ -942,8 +996,9 @@ verify(
 #
 # ::::{exercise} Rare modes
 # :label: ex-collapse-weights
-# Give mode $k$ of the ring the weight $k/36$, $k = 1, \dots, 8$, and play the cured game. Does the generator learn the
-# weights, or does it make all modes alike?
+# Give mode $k$ of the ring the weight $k/36$, $k = 1, \dots, 8$, and play the calmed game with $\gamma = 0.1$. Does the
+# generator learn the weights, or does it make all modes alike? (`play` needs `data.train` and `data.centres`; a score has
+# `weights`.)
 # ::::
 #
 # ::::{solution-start} ex-collapse-weights
@@ -960,7 +1015,7 @@ noise = widths[8] * rng.standard_normal((20_000, 2))
 uneven = SimpleNamespace(
     train=ring.centres[chosen] + noise, centres=ring.centres
 )
-game = play(9, n_ring, uneven, r1=0.1, **cold)
+game = play(9, n_ring, uneven, r1=0.1, **calming)
 alike = kl_divergence(np.full(8, 1 / 8), true)
 learned = kl_divergence(game.weights, true)
 show_table(
@@ -973,6 +1028,12 @@ verify(
     at_most=0.5,
     source="closed form of equal weights; the margin is empirical",
 )
+verify(
+    "modes covered with unequal weights",
+    game.n_covered,
+    at_least=7,
+    source="8 if none is lost",
+)
 
 # %% [markdown]
 # The weights are learned. The game compares densities, not lists of modes.
@@ -983,9 +1044,9 @@ verify(
 # ## Summary
 #
 # Coverage, quality and imbalance say what a generator has forgotten, and a perfect sampler's scores are known; a continuous
-# map needs steep borders between modes, and a theorem says how steep. On the ring the usual collapse is an instability:
-# momentum is delay, delay drives the rotation of the game, and taking it out brings the modes back. On the grid modes are
-# lost by cooling too fast, and noise that is turned down slowly brings them back: the value of the game hardly notices
-# either loss, so count.
+# map needs steep borders between modes, and a theorem says how steep. On the ring the default game wanders before it
+# settles: momentum is delay, delay drives the rotation of the game, and taking it out brings the modes back. On the grid a
+# game without noise freezes with modes missing, and noise that is turned down slowly brings them back; the value of the
+# game hardly notices the loss of a few modes, so count.
 #
 # **Next:** {lecture}`4.3` plays with images.
