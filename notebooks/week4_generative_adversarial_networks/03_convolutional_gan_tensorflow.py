@@ -489,10 +489,10 @@ plt.show()
 # discriminator. The same holds for its loss, which bounds the Jensen–Shannon divergence from below ({lecture}`4.1`).
 #
 # So we let someone else judge: a dense classifier of digits, trained on the training images, 100 and 50 hidden units. Its last
-# hidden layer gives features, in which we take the squared Fréchet distance {eq}`eq-frechet`, "distance" for short,
-# between samples and a random half of the training images. Two finite sets of *real* images are also some distance apart. The
-# floor is the distance of two disjoint halves, which are of equal size, and independent. (A generator that copies training
-# images may lie below it: this score does not find out.)
+# hidden layer gives features, in which we take the squared Fréchet distance {eq}`eq-frechet`, "distance" for short, between
+# samples and a random half of the training images. Two finite sets of *real* images are also some distance apart. The floor is
+# the distance of two disjoint halves, which are of equal size, and independent. (A generator that copies the training images,
+# or their moments, may lie below it: this score does not find out.)
 
 # %%
 flat = x_train.reshape(n_train, -1)
@@ -520,8 +520,7 @@ floor = [
 # %% [markdown]
 # The game is played with the damping of {lecture}`4.1`, $\gamma = 1$, without momentum, and with weights and running
 # statistics that are averaged over the latest 100 updates in effect. A callback looks in now and then, with latent vectors
-# that stay the same, so that pictures can be compared. Real images it shows to the discriminator are held-out ones, which it
-# cannot have memorised.
+# that stay the same. Real images it shows to the discriminator are held-out ones, which it cannot have memorised.
 
 # %%
 fixed = normals(max(500, n_judge), 21)
@@ -595,9 +594,10 @@ plt.show()
 # From the 100th update on the losses creep by a few per cent, towards the $\log 2$ and $2\log 2$ of a *balanced* game,
 # whatever the quality of its samples. What is left of information is in the small gap $2\log 2 - L_D$, the discriminator's
 # bound on twice the Jensen–Shannon divergence. It falls by a factor of about three, and is flat after 400 updates; the
-# distance falls by ten or more. The middle panel proves that the game is not won: an accuracy of 0.6 on held-out images and
-# samples means, by {eq}`eq-dcgan-witness`, $\operatorname{TV}\ge0.2$, to statistics. (Bounds of claims are wider than what we
-# saw: over ten seeds losses changed by less than 12 %, the gap by factors of 2.3 to 4.8.)
+# distance falls by about ten or more. The middle panel proves that the game is not won: a mean accuracy above one half on
+# held-out images and samples means, by {eq}`eq-dcgan-witness`, a distance $\operatorname{TV} > 0$. (Bounds of claims are wider
+# than what we saw: over ten seeds losses changed by less than 12 %, the gap by factors of 2.3 to 4.8; accuracies were 0.61 to
+# 0.65.)
 
 # %%
 window = n_updates // 10
@@ -621,8 +621,8 @@ if on_digits:
     verify(
         "accuracy on held-out images and samples, mean of the later looks",
         looks[3][looks[0] > window].mean(),
-        at_least=0.55,
-        at_most=0.7,
+        at_least=0.52,
+        at_most=0.75,
         source="empirical, see the text",
     )
 
@@ -761,11 +761,11 @@ show_table(
 )
 
 # %% [markdown]
-# Without the random numbers the run is another one of the same kind: batches 41 to 60 are others. Adam divides its averages of
+# Without the random numbers, batches 41 to 60 are others. Adam divides its averages of
 # squared slopes by $1 - 0.99^t$, as they started at zero, and slopes by the root of the result. If the averages are lost and
 # $t = 41$ is not, the first step moves each weight by $\sqrt{(1 - 0.99^{41})/0.01} = 5.8$ learning rates, in the direction of
 # one noisy slope; usual steps are of about one learning rate. If $t$ is lost and the averages are not, the step is too short
-# by this factor. Both are transients. The discriminator's first steps:
+# by this factor. The discriminator's first steps:
 
 # %%
 verify(
@@ -830,7 +830,7 @@ folder.cleanup()
 # A generator could draw nothing but ones. The judge counts. How could it report a class $k$ that is not there? By calling
 # images of other digits $k$. On held-out images we know how often that happens (plus one wrong call, for safety), and the
 # share of each class in the samples must exceed this rate by five standard errors. On images unlike any digit we do not know:
-# the blotches of a Gaussian, below, would pass this test, too. It excludes a generator that draws clean images of fewer
+# the blotches of a Gaussian, below, can pass, too. The test excludes a generator that draws clean images of fewer
 # classes, no more.
 
 # %%
@@ -956,7 +956,7 @@ show_table(["samples", "distance", "± (one comparison)", "sure"], rows)
 # %% [markdown]
 # Ten samples of each:
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Nine rows of ten small images. Real digits; speckles; two rows of blotches with a hint of strokes; a row of noisy digits; smooth, pale digits; black and white, ragged digits; two rows of digits of which more than half can be read."}, "figure": {"caption": "Ten samples of each competitor, in the order of the table.", "name": "fig-dcgan-competitors"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Nine rows of ten small images. Real digits; speckles; two rows of blotches with a hint of strokes; noisy digits; pale, smeared shapes; ragged shapes in black and white; two rows of digits of which more than half can be read."}, "figure": {"caption": "Ten samples of each competitor, in the order of the table.", "name": "fig-dcgan-competitors"}}
 fig, ax = plt.subplots(figsize=(5.0, 4.5))
 shown = [x.reshape(-1, side, side)[:10] for x in competitors.values()]
 image_grid(np.concatenate(shown), 10, ax=ax, limits=(-1, 1))
@@ -1151,7 +1151,8 @@ plt.show()
 # %% [markdown]
 # The trend is as predicted. With the default momentum the game does not get anywhere, and its samples look all alike, the
 # collapse of {lecture}`4.2`; friction pays for part of the energy that the delay puts in. Over seeds 0 to 7 the distance at
-# the end with 0.9 alone was more than 7 times that with 0.5, and more than 6 times that with R1; we claim less.
+# the end with 0.9 alone was more than 7 times that with 0.5, and more than 6 times that with R1; we claim less. (With 0.5 it
+# was 1.4 to 1.7 times that with 0 in four seeds: a hint, no claim.)
 
 # %%
 ends = {name: path[1][-4:].mean() for name, path in paths.items()}
