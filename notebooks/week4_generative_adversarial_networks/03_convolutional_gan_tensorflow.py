@@ -13,18 +13,19 @@
 # %% [markdown]
 # # Teach a convolutional GAN to draw digits, in TensorFlow
 #
-# Simulating what a detector sees can take longer than taking the data. Physicists therefore train generators: one pass through a
-# network in place of minutes of tracking particles {cite}`paganini2018`. Many of the early ones are relatives of DCGAN, a recipe
-# of 2016. This lecture takes the recipe apart, and with it what makes such trainings hard to trust: networks in which the images
-# of a batch feel each other, labels that are wrong without an error message, losses that say nothing, and runs that cannot be
-# repeated.
+# Simulating what a detector sees can take longer than taking the data. Physicists therefore train generators: one pass through
+# a network in place of minutes of tracking particles {cite}`paganini2018`. Many of the early ones are relatives of DCGAN, a
+# recipe of 2016. This lecture takes the recipe apart, and with it what makes such trainings hard to trust: networks in which
+# the images of a batch feel each other, labels that are wrong without an error message, losses that say little, and runs that
+# cannot be repeated.
 #
 # :::{admonition} Plan
 # :class: tip
-# **You will** see why each piece of DCGAN is there, treat batch normalisation as a mean field, derive what wrong labels do, train a
-# generator of digits and watch the right numbers, resume a run to the last bit and predict what each lost piece of its state
-# costs, rank generators in an error-barred table, and break the game with an ordinary momentum.
-# **You need** {lecture}`4.1` for the game and its losses; {lecture}`3.4` for transposed convolutions; {lecture}`1.4` for graphs.
+# **You will** see why each piece of DCGAN is there, treat batch normalisation as a mean field, derive what wrong labels do,
+# train a generator of digits and watch the right numbers, resume a run to the last bit, rank generators in an error-barred
+# table, and break the game with an ordinary momentum.
+# **You need** {lecture}`4.1` for the game and its losses; {lecture}`4.2` for delay; {lecture}`3.4` for transposed
+# convolutions; {lecture}`1.4` for graphs.
 # **Time** 45 minutes to read without the exercises; less than a minute of CPU.
 # :::
 #
@@ -83,8 +84,8 @@ vae_epochs = 30
 n_break = 500  # updates of each broken game
 
 # %% [markdown]
-# Pixels are scaled to $[-1, 1]$, what a tanh can make. With `dataset = "mnist"` the layers get the sizes of TensorFlow's tutorial
-# "Deep Convolutional Generative Adversarial Network".
+# Pixels are scaled to $[-1, 1]$, what a tanh can make. The full profile (`PROFILE=full`) takes MNIST, and layers of the sizes
+# in TensorFlow's tutorial "Deep Convolutional Generative Adversarial Network".
 
 # %%
 data = getattr(datasets, dataset)()
@@ -115,22 +116,22 @@ def normals(n, number):
 # %% [markdown]
 # ## A recipe, and why each piece is in it
 #
-# The generator $G(\mathbf z)$ turns normal numbers into an image, the discriminator turns an image into $f(\mathbf x)$, the log-odds
-# that it is real; $D = \sigma(f)$. The rules of {cite:t}`radford2016`, with reasons:
+# The generator $G(\mathbf z)$ turns normal numbers into an image, the discriminator turns an image into $f(\mathbf x)$, the
+# log-odds that it is real; $D = \sigma(f)$. The rules of {cite:t}`radford2016`, with reasons:
 #
-# 1. *Convolutions with stride 2 in the discriminator, their transposes in the generator.* Any linear map between images would do; these are
-#    local, the same everywhere, and learned. Max-pooling would throw away where things are, and its slope reaches
-#    only some pixels; the generator learns from nothing but this slope.
-# 2. *Batch normalisation in the generator.* Activations keep their size through all layers, whatever the weights do. More below.
-#    (The paper normalises in the discriminator, too.)
+# 1. *Convolutions with stride 2 in the discriminator, their transposes in the generator.* Any linear map between images would
+#    do; these are local, the same everywhere, and learned. Max-pooling would throw away where things are, and its slope
+#    reaches only some pixels; the generator learns from nothing but this slope.
+# 2. *Batch normalisation in the generator.* Activations keep their size through all layers, whatever the weights do. More
+#    below. (The paper normalises in the discriminator, too.)
 # 3. *Leaky rectifiers*, $\phi(y) = \max(y, 0.2\,y)$. A unit below zero still passes on a fifth of the slope.
 #    (Radford et al. use plain rectifiers in the generator.)
 # 4. *A tanh at the end, data in $[-1, 1]$.* Real and generated images then have the same range. Otherwise the discriminator
 #    could tell them apart by one pixel above the limit.
-# 5. *Adam with little momentum*, $\beta_1 = 0.5$ where the default is 0.9. At the end of this lecture we see why.
+# 5. *Adam with little momentum*, $\beta_1 = 0.5$ where the default is 0.9. (We use 0; at the end of this lecture we see why.)
 #
-# The tutorial's networks for $28\times28$ images are two of ours with default sizes. Keras models know the shapes of their variables. The
-# numbers of weights in the tutorial follow from its layers by hand, and must be ours.
+# The tutorial's networks for $28\times28$ images are two of ours with default sizes. The numbers of weights in the tutorial
+# follow from its layers by hand, and must be ours.
 
 # %%
 big_g = gan.ConvolutionalGenerator(28)
@@ -150,17 +151,19 @@ verify(
 )
 
 # %% [markdown]
-# The image grows $7\times7\to7\times7\to14\times14\to28\times28$. Three things differ from the tutorial: no dropout in the
-# discriminator; a slope of 0.2, not Keras' 0.3; and our normalisation has one mean and one
-# variance per *channel* in every layer (the tutorial's first layer has them per pixel), with a shift $b$ and *no gain*. Is a
-# gain missing? The leaky rectifier is positively homogeneous: $\phi(\gamma y) = \gamma\,\phi(y)$ for $\gamma > 0$. So
+# The image grows $7\times7\to7\times7\to14\times14\to28\times28$. The layers differ from the tutorial's in these: no dropout
+# in the discriminator; a slope of 0.2, not Keras' 0.3; $\varepsilon$ and the memory of the normalisation (below; Keras has
+# $10^{-3}$ and 0.99); a bias at the end, and other initial weights; and our normalisation has one mean and one variance per
+# *channel* in every layer (the tutorial's first layer has them per pixel), with a shift $b$ and *no gain*. Is a gain missing?
+# The leaky rectifier is positively homogeneous: $\phi(c\,y) = c\,\phi(y)$ for $c > 0$. So
 #
 # $$
-# \mathbf K * \phi(\gamma\,\hat y + b) = (\gamma\,\mathbf K) * \phi(\hat y + b/\gamma) ,
+# \mathbf K * \phi(c\,\hat y + b) = (c\,\mathbf K) * \phi(\hat y + b/c) ,
 # $$ (eq-dcgan-gain)
 #
-# and the next kernel $\mathbf K$ absorbs a positive gain, in each channel: the same functions can be represented without it. (For $\gamma < 0$ this
-# fails, and Adam's path would be another.) A random layer confirms:
+# and the next kernel $\mathbf K$ absorbs a positive gain $c$, in each channel: the same functions can be represented without
+# it. (For $c < 0$ turn the sign of the kernel before the normalisation first. Adam's path is another in any case.) A random
+# layer confirms:
 
 # %%
 rng = np.random.default_rng([seed, 0])
@@ -193,9 +196,9 @@ verify(
 # m = \langle y\rangle, \quad v = \langle (y - m)^2\rangle, \quad \varepsilon = 10^{-5},
 # $$ (eq-dcgan-normalise)
 #
-# with averages over all pixels of *all images of the batch*. Afterwards the batch must not matter any more. So training keeps
-# running averages, $\bar m \leftarrow 0.9\,\bar m + 0.1\,m$ and the same for $v$, which stand in for $m$ and $v$ when a trained
-# generator draws.
+# with averages over all pixels of *all images of the batch*. After training the batch must not matter. So training keeps
+# running averages, $\bar m \leftarrow 0.9\,\bar m + 0.1\,m$ and the same for $v$, which stand in for $m$ and $v$ when a
+# trained generator draws.
 
 # %%
 show_source(
@@ -258,11 +261,13 @@ verify(
 verify("what is left of the start", left, at_most=0.01, source="0.9^44")
 
 # %% [markdown]
-# Now the price. The images of a batch feel each other: $\mathbf x_i = G(\mathbf z_i; m, v)$, and $m$ and $v$ contain all $\mathbf z_j$.
-# **Predict**: one of $n$ latent vectors is replaced. How does the change of the *other* images depend on $n$?
-# You know this from magnets: each spin of an infinite-range magnet feels only the mean, and each contributes to it $1/n$.
-# Here it is two mean fields per channel. Replacing $\mathbf z_j$ shifts $m$ by $(\bar y'_j - \bar y_j)/n$, with $\bar y_j$ the pixel average in one image, so the other images
-# change in proportion to $1/n$.
+# Now the price. The images of a batch feel each other: $\mathbf x_i = G(\mathbf z_i; m, v)$, and $m$ and $v$ contain all
+# $\mathbf z_j$. **Predict**: one of $n$ latent vectors is replaced. How does the change of the *other* images depend on $n$?
+#
+# You know this from magnets: each spin of an infinite-range magnet feels only the mean, and each contributes to it $1/n$. Here
+# it is two mean fields per channel. Replacing $\mathbf z_j$ shifts $m$ by $(\bar y'_j - \bar y_j)/n$, with $\bar y_j$ the
+# pixel average in one image, so the other images change in proportion to $1/n$. In code `g.generate(z, seen)` draws as in
+# training, and notes the statistics in the list `seen`; `g(z)` draws as afterwards.
 
 
 # %%
@@ -270,7 +275,8 @@ def change(n, generate):
     """RMS change of the other images if one of n is replaced."""
     z, new = normals(n, 11), normals(16, 12)
     before, squares = generate(z), []
-    for z[0] in new:
+    for other in new:
+        z[0] = other
         squares.append(np.mean((generate(z) - before)[1:] ** 2))
     return np.mean(squares) ** 0.5
 
@@ -283,7 +289,7 @@ verify(
     exponent,
     equals=-1,
     atol=0.25,
-    source="mean field: each image contributes 1/n",
+    source="mean field: 1/n each; the exponent scatters by 0.03 over seeds",
 )
 verify(
     "after training: change of the other images",
@@ -293,7 +299,7 @@ verify(
 )
 
 # %% [markdown]
-# (The tolerance is a statement on scatter: which images react how strongly varies with the draw.) Both in a picture:
+# Both in a picture:
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Left: change of the other images against batch size, both logarithmic; points fall along a line of slope minus one. Right: four images of an untrained generator from the same latent vectors, in three rows; the rows with two different partners differ slightly, the last row, with running statistics, differs from both."}, "figure": {"caption": "Left: how much the other images change when one latent vector of the batch is replaced. Right: four latent vectors, drawn in batches of eight with different partners (first two rows), and with running statistics (last row), by an untrained generator.", "name": "fig-dcgan-coupling"}}
 fig, axes = plt.subplots(1, 2, figsize=(6.6, 2.6), width_ratios=[1.2, 1])
@@ -311,10 +317,10 @@ plt.show()
 
 # %% [markdown]
 # In the generator the coupling is a nuisance that fades as $1/n$. In the discriminator it would corrupt the R1 penalty of
-# {lecture}`4.1`, $\frac\gamma2\langle|\nabla f|^2\rangle$, which needs the slope of each image's own $f$. Code takes the slope of $\sum_j f_j$,
-# which is the same thing only if $f_j$ depends on $\mathbf x_j$ alone. With batch normalisation it contains cross terms. The
-# extreme case: normalise the output. Then $\sum_j f_j = 0$ identically, its slope is zero, and the penalty is blind. For the same reason
-# {cite:t}`gulrajani2017` leave it out.
+# {lecture}`4.1`, $\frac\gamma2\langle|\nabla f|^2\rangle$, which needs the slope of each image's own $f$. Code takes the slope
+# of $\sum_j f_j$, which is the same thing only if $f_j$ depends on $\mathbf x_j$ alone. With batch normalisation it contains
+# cross terms. The extreme case: normalise the output. Then $\sum_j f_j = 0$ identically, its slope is zero, and the penalty is
+# blind. For the same reason {cite:t}`gulrajani2017` leave it out.
 
 # %%
 _, critic = players()
@@ -340,8 +346,8 @@ verify(
 # %% [markdown]
 # ## One update
 #
-# The players alternate *per minibatch*: one step of the discriminator, one of the generator, not an epoch each (number 14 of the
-# errata). Two tapes run at once.
+# The players alternate *per minibatch*: one step of the discriminator, one of the generator, not an epoch each (number 14 of
+# the errata). Two tapes run at once.
 
 # %%
 show_source(gan._Game._update, gan._Game._discriminator_step)
@@ -349,37 +355,38 @@ show_source(gan._Game._update, gan._Game._discriminator_step)
 # %% [markdown]
 # Read from the inside. The outer tape records how the generator makes its images. `stop_recording` pauses it while the
 # discriminator takes its step on the same images, with a tape of its own, so its slopes cost no second pass through the
-# generator. Then recording goes on through the *improved* discriminator, and the generator takes its step. The losses are those
-# of {lecture}`4.1`, the generator's the one that does not saturate.
+# generator. Then recording goes on through the *improved* discriminator, and the generator takes its step. The losses are
+# those of {lecture}`4.1`, the generator's the one that does not saturate. (`u` and `e` serve a gradient penalty and noise,
+# unused here; `seen` belongs to Adam, `share` to the average of weights.)
 #
 # ### What if labels are wrong?
 #
-# In code the discriminator is a classifier with a label $y$, 1 for real (a convention; some libraries use the opposite), and a
-# cross-entropy from log-odds,
+# In code the discriminator is a classifier with a label $y$, 1 for real, and a cross-entropy from log-odds,
 #
 # $$
 # \ell(f, y) = -y\log\sigma(f) - (1 - y)\log\sigma(-f) = \varsigma(f) - y f ,
 # $$ (eq-dcgan-cross-entropy)
 #
-# with the softplus $\varsigma$. Compute it from $f$, never from $D$: in single precision $\sigma(20)$ is 1, and $\log(1 - D)$ infinite.
-# Suppose now that real images, of density $p$, carry labels with mean $\alpha$, and samples, of density $p_g$, labels with mean
-# $\beta$. At each $\mathbf x$ the loss is $p\,\ell(f,\alpha) + p_g\,\ell(f,\beta)$, and its derivative
-# $(p + p_g)\,\sigma(f) - \alpha p - \beta p_g$ vanishes at
+# with the softplus $\varsigma$. Compute it from $f$, never from $D$: in single precision $\sigma(20)$ is 1, and $\log(1 - D)$
+# infinite. As $\ell$ is linear in $y$, only mean labels count. Let real images, of density $p$, have $\alpha$, and samples, of
+# density $p_g$, $\alpha'$. At each $\mathbf x$ the loss is $p\,\ell(f,\alpha) + p_g\,\ell(f,\alpha')$, and its derivative
+# $(p + p_g)\,\sigma(f) - \alpha p - \alpha' p_g$ vanishes at
 #
 # $$
-# D^* = \frac{\alpha\,p + \beta\,p_g}{p + p_g} .
+# D^* = \frac{\alpha\,p + \alpha'\,p_g}{p + p_g} .
 # $$ (eq-dcgan-labels)
 #
-# *Swapped labels* ($\alpha = 0$, $\beta = 1$) turn $f$ into $-f$. If both players swap, nothing has changed. If only the
-# discriminator does, the generator learns to be recognised.
-# *One-sided smoothing* {cite}`salimans2016`, $\alpha = 0.9$ and $\beta = 0$, scales $D^*$ by $\alpha$: $f^*$ cannot exceed $\log 9$. Why not $\beta > 0$
-# as well? Then $p_g$ appears in the numerator: where there are only samples, $D^* = \beta$ from the generator's own mistakes.
+# *Swapped labels* ($\alpha = 0$, $\alpha' = 1$) turn $f$ into $-f$. If both players swap, nothing has changed. If only the
+# discriminator does, the generator learns to be recognised. *One-sided smoothing* {cite}`salimans2016`, $\alpha = 0.9$ and
+# $\alpha' = 0$, scales $D^*$ by $\alpha$: $f^*$ cannot exceed $\log 9$. Why not $\alpha' > 0$ as well? Where there are only
+# samples, $D^* = \alpha'$ would be flat: no slope drives them away.
 #
-# *The last, smaller batch* (number 18 of the errata). A data set of $N$ images in batches of $B$ leaves $r$ images over, here 34 of 1442. The
-# program makes $r$ samples, stacks samples and images, and takes the first $2r$ of the labels that it has made once: $B$ zeros, then $B$
-# ones. The first $B - r$ real images of this batch count as fake. **Predict** what the discriminator believes in that step, and
-# on average. Equation {eq}`eq-dcgan-labels` only wants the mean label, $\alpha_r = 1 - (B - r)/r$ in this batch; averaged over the
-# $\lceil N/B\rceil$ steps of an epoch, each of which averages over its own batch,
+# *The last, smaller batch* (number 18 of the errata). A data set of $N$ images in batches of $B$ leaves $r > 0$ images over,
+# here 34 of 1442. A sloppy program makes $r$ samples, stacks samples and images, and takes the first $2r$ of the labels that
+# it has made once: $B$ zeros, then $B$ ones. The first $B - r$ real images of this batch count as fake (or all $r$ of them).
+# **Predict** what the discriminator believes in that step, and on average. Equation {eq}`eq-dcgan-labels` only wants the mean
+# label, $\alpha_r = 1 - \min(1, (B - r)/r)$ in this batch; averaged over the $\lceil N/B\rceil$ steps of an epoch, each of
+# which averages over its own batch,
 #
 # $$
 # \alpha = 1 - \frac{1}{\lceil N/B\rceil}\min\Bigl(1, \frac{B - r}{r}\Bigr) .
@@ -415,7 +422,8 @@ verify(
 )
 
 # %% [markdown]
-# And the discriminators that minimise TensorFlow's own cross-entropy, with two Gaussians on a grid, against {eq}`eq-dcgan-labels`:
+# And the discriminators that minimise TensorFlow's own cross-entropy, with two Gaussians on a grid, against
+# {eq}`eq-dcgan-labels`:
 
 # %%
 t = np.linspace(-3, 5, 41)
@@ -423,14 +431,14 @@ p, p_g = (np.exp(-((t - c) ** 2) / 2) for c in (0, 2))
 p, p_g = p / p.sum(), p_g / p_g.sum()
 
 
-def best_discriminator(alpha, beta):
+def best_discriminator(alpha, alpha_fake):
     """Minimise the mean cross-entropy over all functions on the grid."""
     f = tf.Variable(np.zeros(len(t)))
     cross_entropy = tf.nn.sigmoid_cross_entropy_with_logits
     for _ in range(30):  # steps of Newton's method
         with tf.GradientTape() as tape:
             loss = p * cross_entropy(alpha + 0 * t, f)
-            loss += p_g * cross_entropy(beta + 0 * t, f)
+            loss += p_g * cross_entropy(alpha_fake + 0 * t, f)
         curvature = (p + p_g) * tf.sigmoid(f) * tf.sigmoid(-f)
         f.assign_sub(tape.gradient(loss, f) / curvature)
     return tf.sigmoid(f).numpy()
@@ -447,11 +455,11 @@ labels = {
     "last batch": (alphas[-1], 0),
     "whole epoch": (alphas.mean(), 0),
 }
-for name, (alpha, beta) in labels.items():
+for name, (alpha, alpha_fake) in labels.items():
     verify(
         f"best discriminator, labels {name}",
-        best_discriminator(alpha, beta),
-        equals=(alpha * p + beta * p_g) / (p + p_g),
+        best_discriminator(alpha, alpha_fake),
+        equals=(alpha * p + alpha_fake * p_g) / (p + p_g),
         atol=1e-9,
         source="eq-dcgan-labels",
     )
@@ -461,8 +469,8 @@ for name, (alpha, beta) in labels.items():
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Four curves of the best discriminator between two Gaussians. Right labels: a sigmoid from one to zero. Swapped: its mirror image. Smoothed: the sigmoid scaled to 0.9. Last batch: a curve that starts at about 0.12 and falls to zero."}, "figure": {"caption": "Best discriminators for data N(0, 1) and samples N(2, 1), with labels as stated.", "name": "fig-dcgan-labels"}}
 fig, ax = plt.subplots(figsize=(5.4, 2.6))
-for name, (alpha, beta) in list(labels.items())[:4]:
-    ax.plot(t, (alpha * p + beta * p_g) / (p + p_g), label=name)
+for name, (alpha, alpha_fake) in list(labels.items())[:4]:
+    ax.plot(t, (alpha * p + alpha_fake * p_g) / (p + p_g), label=name)
 ax.set(xlabel="$x$", ylabel="best $D(x)$")
 ax.legend(title="labels")
 plt.show()
@@ -471,19 +479,20 @@ plt.show()
 # ## Train, and watch the right numbers
 #
 # What does a discriminator tell about progress? Whatever set $A$ of images it calls real, it is right in a fraction
-# $a = \frac12 p(A) + \frac12(1 - p_g(A))$ of cases, so
+# $q = \frac12 p(A) + \frac12(1 - p_g(A))$ of cases, so
 #
 # $$
-# 2a - 1 = p(A) - p_g(A) \;\le\; \max_{A'}\,[\,p(A') - p_g(A')\,] = \operatorname{TV}(p, p_g) ,
+# 2q - 1 = p(A) - p_g(A) \;\le\; \max_{A'}\,[\,p(A') - p_g(A')\,] = \operatorname{TV}(p, p_g) ,
 # $$ (eq-dcgan-witness)
 #
 # the total variation distance. A good score *proves* that there is a distance, a poor one proves nothing. It may be a poor
 # discriminator. The same holds for its loss, which bounds the Jensen–Shannon divergence from below ({lecture}`4.1`).
 #
-# So we let someone else judge: a dense classifier of digits, trained on the training images, 100 and 50 hidden units. Its last hidden layer gives
-# features, in which we take the Fréchet distance {eq}`eq-frechet` between samples and a random half of the
-# training images. Two finite sets of *real* images are also some distance apart. The floor is the distance of two disjoint
-# halves, which are of equal size, and independent.
+# So we let someone else judge: a dense classifier of digits, trained on the training images, 100 and 50 hidden units. Its last
+# hidden layer gives features, in which we take the squared Fréchet distance {eq}`eq-frechet`, "distance" for short, between
+# samples and a random half of the training images. Two finite sets of *real* images are also some distance apart. The floor is
+# the distance of two disjoint halves, which are of equal size, and independent. (A generator that copies the training images,
+# or their moments, may lie below it: this score does not find out.)
 
 # %%
 flat = x_train.reshape(n_train, -1)
@@ -509,9 +518,9 @@ floor = [
 ]
 
 # %% [markdown]
-# The game is played with the damping of {lecture}`4.1`, $\gamma = 1$, without momentum, and with weights that are averaged over
-# the latest 100 updates in effect. (Why no momentum? Later.) A callback looks in now and then, with latent vectors that stay the same, so that pictures
-# can be compared. Real images it shows to the discriminator are held-out ones, which it cannot have memorised.
+# The game is played with the damping of {lecture}`4.1`, $\gamma = 1$, without momentum, and with weights and running
+# statistics that are averaged over the latest 100 updates in effect. A callback looks in now and then, with latent vectors
+# that stay the same. Real images it shows to the discriminator are held-out ones, which it cannot have memorised.
 
 # %%
 fixed = normals(max(500, n_judge), 21)
@@ -554,7 +563,7 @@ averaged = players()[0].from_numpy(memory.average)
 # %% [markdown]
 # One column is one latent vector:
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Six rows of ten small images. After one update grey noise, after thirty blobs, after one hundred strokes, after three hundred most are digits, at the end and with averaged weights nearly all are clean digits."}, "figure": {"caption": "Samples from ten fixed latent vectors after 1, 30, 100, 300 and all updates, and in the last row with averaged weights.", "name": "fig-dcgan-progress"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Six rows of ten small images. After one update grey noise, after thirty blobs, after one hundred strokes, after three hundred some are digits, at the end and with averaged weights more than half can be read as digits."}, "figure": {"caption": "Samples from ten fixed latent vectors after 1, 30, 100, 300 and all updates, and in the last row with averaged weights.", "name": "fig-dcgan-progress"}}
 fig, ax = plt.subplots(figsize=(5.6, 3.5))
 rows = [*pictures, averaged(fixed[:10]).numpy()]
 image_grid(np.concatenate(rows), 10, ax=ax, limits=(-1, 1))
@@ -563,14 +572,14 @@ plt.show()
 # %% [markdown]
 # Digits appear within a few hundred updates. And the numbers:
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Three panels against the update. Losses of generator and discriminator change in the first hundred updates, then stay constant. Mean log-odds of held-out and generated images fluctuate around zero, less and less, while the accuracy stays near two thirds. The Fréchet distance falls by two orders of magnitude, towards the floor, on a logarithmic axis."}, "figure": {"caption": "Left: losses (means over ten updates). Middle: mean log-odds of held-out images and of samples, and the discriminator's accuracy. Right: Fréchet distance of samples to real images; the band is the range of distances between two halves of the real images.", "name": "fig-dcgan-curves"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Three panels against the update. The discriminator's loss rises from about 1.0 to 1.3 within some 350 updates, the generator's settles near 0.76; then both are flat. Mean log-odds of held-out and generated images fluctuate around zero, less and less, while the accuracy stays near two thirds. The Fréchet distance falls by two orders of magnitude, towards the floor, on a logarithmic axis."}, "figure": {"caption": "Left: losses (means over ten updates). Middle: mean log-odds of held-out images and of samples, and the discriminator's accuracy. Right: Fréchet distance of samples to real images; the band is the range of distances between two halves of the real images.", "name": "fig-dcgan-curves"}}
 fig, axes = plt.subplots(1, 3, figsize=(7.2, 2.6))
 coarse = values[: n_updates // 10 * 10].reshape(-1, 10, 5).mean(1)
 at = 10 * np.arange(len(coarse)) + 5
 axes[0].plot(at, coarse[:, 0], label="generator")
 axes[0].plot(at, coarse[:, 1], label="discriminator")
 axes[0].set(ylabel="loss (nats)")
-for k, name in enumerate(("held-out", "samples", "accuracy"), start=1):
+for k, name in enumerate(("f, held-out", "f, samples", "accuracy"), start=1):
     axes[1].plot(looks[0], looks[k], label=name)
 axes[1].set(ylabel="log-odds; accuracy", ylim=(-0.6, 1.6))
 axes[2].semilogy(looks[0], looks[4], label="samples")
@@ -582,14 +591,19 @@ for ax in axes:
 plt.show()
 
 # %% [markdown]
-# From the 100th update on the losses hardly move: those of a *balanced* game are near $\log 2$ and $2\log 2$, whatever the quality of
-# the samples. The distance meanwhile falls by a factor of ten. The bounds of the claim leave room: over seeds 0 to 7 the mean
-# losses changed by less than 12 %, the distance by a factor of ten or more.
+# From the 100th update on the losses creep by a few per cent, towards the $\log 2$ and $2\log 2$ of a *balanced* game,
+# whatever the quality of its samples. What is left of information is in the small gap $2\log 2 - L_D$, the discriminator's
+# bound on twice the Jensen–Shannon divergence. It falls by a factor of about three, and is flat after 400 updates; the
+# distance falls by about ten or more. The middle panel proves that the game is not won: a mean accuracy above one half on
+# held-out images and samples means, by {eq}`eq-dcgan-witness`, a distance $\operatorname{TV} > 0$. (Bounds of claims are wider
+# than what we saw: over ten seeds losses changed by less than 12 %, the gap by factors of 2.3 to 4.8; accuracies were 0.61 to
+# 0.65.)
 
 # %%
 window = n_updates // 10
 early, late = values[window : 2 * window], values[-window:]
 improvement = looks[4][np.searchsorted(looks[0], window)] / looks[4][-1]
+gaps = [2 * np.log(2) - part[:, 1].mean() for part in (early, late)]
 if on_digits:
     verify(
         "losses at the end over those after a tenth of the training",
@@ -599,18 +613,25 @@ if on_digits:
         source="empirical: a balanced game has losses near log 2, 2 log 2",
     )
     verify(
-        "the Fréchet distance falls in the same time by a factor",
-        improvement,
-        at_least=3,
+        "2 log 2 − L_D and the distance fall in the same time by factors",
+        [gaps[0] / gaps[1], improvement],
+        at_least=[1.3, 3],
+        source="empirical, see the text",
+    )
+    verify(
+        "accuracy on held-out images and samples, mean of the later looks",
+        looks[3][looks[0] > window].mean(),
+        at_least=0.52,
+        at_most=0.75,
         source="empirical, see the text",
     )
 
 # %% [markdown]
 # ## Stop anywhere, go on to the last bit
 #
-# A training of days will be interrupted. With `checkpoint=`, a file with the whole state is written every so often, and a training
-# that finds the file goes on from there. We interrupt one of 60 updates by an exception in the 50th. The last file is that of
-# update 40. **Predict** how far the resumed run ends from an uninterrupted one.
+# A training of days will be interrupted. With `checkpoint=`, a file with the whole state is written every so often, and a
+# training that finds the file goes on from there. We interrupt one of 60 updates by an exception in the 50th. The last file is
+# that of update 40. **Predict** how far the resumed run ends from an uninterrupted one.
 
 # %%
 folder = tempfile.TemporaryDirectory()
@@ -641,25 +662,28 @@ def distance(one, other):
 # %%
 files = {"checkpoint": path, "checkpoint_every": 40}
 whole, broken, resumed = players(), players(), players()
-play(whole, seed=seed)
+uninterrupted = play(whole, seed=seed)
 try:
     play(broken, seed=seed, callback=interrupt, **files)
 except KeyboardInterrupt:
     at_40 = path.read_bytes()
-play(resumed, **files)
+ends = [
+    np.hstack([np.ravel(a) for pair in memory.average for a in pair])
+    for memory in (uninterrupted, play(resumed, **files))
+]
 verify(
-    "weights and statistics, interrupted and resumed against uninterrupted",
-    distance(whole, resumed),
+    "resumed against uninterrupted: weights and statistics, their averages",
+    [distance(whole, resumed), np.abs(ends[0] - ends[1]).max()],
     at_most=0,
     source="the same operations on the same numbers",
 )
 
 # %% [markdown]
-# Zero, to the last bit. The seed was not even passed again. (On a GPU sums are taken in an order that varies from run to run, unless
-# it is forbidden: see `enable_op_determinism` at the top.) What must a file contain for that? Weights and running statistics;
-# both averages of Adam for each trained weight; the number of steps, which corrects these averages; the state of the random
-# numbers, which chose batches and noise. Let us lose one at a time. **Predict** for each: does it change the course
-# of training, and does it matter?
+# Zero, to the last bit. The seed was not even passed again. (On a GPU sums are taken in an order that varies from run to run,
+# unless it is forbidden: see `enable_op_determinism` at the top.) What must a file contain for that? Weights and running
+# statistics, and the averages of both that will be the result; both averages of Adam for each trained weight; the number of
+# steps, which corrects these averages; the state of the random numbers, which chose batches and noise. Let us lose one at a
+# time. **Predict** for each: does it change the course of training, and how much?
 
 
 # %%
@@ -668,7 +692,21 @@ def statistics(g):
     return np.concatenate([np.ravel(a) for pair in g.statistics for a in pair])
 
 
+def rms(a):
+    return np.mean(np.square(a)) ** 0.5
+
+
+def weights(network):
+    return np.hstack([np.ravel(v) for v in network.get_weights()])
+
+
 path.write_bytes(at_40)
+first_step = {}
+
+# %% [markdown]
+# A callback notes the discriminator's weights, for its first step.
+
+# %%
 runs = dict.fromkeys(["nothing", "averages of Adam", "number of steps"])
 runs |= dict.fromkeys(["random numbers", "running statistics"])
 for lost in runs:
@@ -691,8 +729,14 @@ for lost in runs:
             mean.assign(0 * mean)
             variance.assign(0 * variance + 1)
         reset = statistics(pair[0])
-    play(pair, steps, memory=state)
-    runs[lost] = pair
+    passed = [weights(pair[1])]
+    play(
+        pair,
+        steps,
+        memory=state,
+        callback=lambda t, g, d, v, p=passed: p.append(weights(d)),
+    )
+    runs[lost], first_step[lost] = pair, rms(passed[1] - passed[0])
 
 # %% [markdown]
 # The table compares with the uninterrupted run: weights that are trained, and images of fixed latent vectors (RMS per pixel).
@@ -705,48 +749,40 @@ def trained(pair):
     )
 
 
-def rms(a):
-    return np.mean(np.square(a)) ** 0.5
-
-
 reference = whole[0](fixed).numpy()
 rows = []
 for lost, pair in runs.items():
     x = pair[0](fixed).numpy()
-    weights = np.abs(trained(pair) - trained(whole)).max()
-    rows.append([lost, weights, rms(x - reference)])
+    moved = np.abs(trained(pair) - trained(whole)).max()
+    rows.append([lost, moved, rms(x - reference)])
 show_table(
     ["lost", "largest change of a weight", "change of images"],
     rows,
 )
 
 # %% [markdown]
-# Without the random numbers the run is another one of the same kind: batches 41 to 60 are others. Adam divides slopes by
-# $\sqrt{v_t/(1 - 0.99^t)}$, where the denominator corrects for averages $v$ that started at zero. If the averages are lost and
-# $t = 41$ is not, the first step is too long by a factor $\sqrt{(1 - 0.99^{41})/0.01} = 5.8$, in the direction of one noisy slope. If $t$ is lost and the
-# averages are not, it is too short by the same factor. Both are transients. One step of the discriminator from each state:
+# Without the random numbers, batches 41 to 60 are others. Adam divides its averages of
+# squared slopes by $1 - 0.99^t$, as they started at zero, and slopes by the root of the result. If the averages are lost and
+# $t = 41$ is not, the first step moves each weight by $\sqrt{(1 - 0.99^{41})/0.01} = 5.8$ learning rates, in the direction of
+# one noisy slope; usual steps are of about one learning rate. If $t$ is lost and the averages are not, the step is too short
+# by this factor. The discriminator's first steps:
 
 # %%
-steps = []
-for n_done in (40, 0):
-    pair = players()
-    state = gan.load_checkpoint(path, *pair)
-    before = np.hstack([np.ravel(v) for v in pair[1].get_weights()])
-    play(pair, n_done + 1, memory=replace(state, n_updates=n_done))
-    after = np.hstack([np.ravel(v) for v in pair[1].get_weights()])
-    steps.append(rms(after - before))
 verify(
-    "length of a step, with the number of steps over that without",
-    steps[0] / steps[1],
+    "step without averages in learning rates; usual over that without t",
+    [
+        first_step["averages of Adam"] / learning_rate,
+        first_step["nothing"] / first_step["number of steps"],
+    ],
     equals=np.sqrt((1 - 0.99**41) / 0.01),
-    rtol=1e-3,
+    rtol=1e-2,
     source="Adam's correction of averages that start at zero",
 )
 
 # %% [markdown]
-# The last row is the surprise. The weights are right *to the last bit*: in training, layers use the batch's own statistics, so the
-# running ones have no influence on it. But the images differ, and by {eq}`eq-dcgan-running`, with the same batches on both sides, the
-# error of the statistics is what it was at update 40 times $0.9^{20} = 0.12$.
+# The last row is the surprise. The weights are right *to the last bit*: in training, layers use the batch's own statistics, so
+# the running ones have no influence on it. But the images differ, and by {eq}`eq-dcgan-running`, with the same batches on both
+# sides, the error of the statistics is what it was at update 40 times $0.9^{20} = 0.12$.
 
 # %%
 without = runs["running statistics"]
@@ -771,10 +807,10 @@ verify(
 )
 
 # %% [markdown]
-# A generator that draws wrong images from right weights: if yours looks bad only *after* loading, look at its running statistics first.
+# If your generator looks bad only *after* loading, look at its running statistics first.
 #
-# To hand a finished generator to somebody else, nothing of the above is needed but the model. Ours is a Keras model, so Keras'
-# files do: they hold variables, statistics included, and the arguments to build the network.
+# To hand a finished generator to somebody else, the model is enough, and Keras' files hold it: variables, statistics included,
+# and the arguments to build the network.
 
 # %%
 path = Path(folder.name) / "generator.keras"
@@ -791,9 +827,11 @@ folder.cleanup()
 # %% [markdown]
 # ## Ten classes?
 #
-# A generator could draw nothing but ones. The judge counts. How could it report a class that is not there? By calling
-# images of other digits $k$. On held-out images we know how often that happens. The share of each class in the samples must exceed this rate,
-# with five standard errors.
+# A generator could draw nothing but ones. The judge counts. How could it report a class $k$ that is not there? By calling
+# images of other digits $k$. On held-out images we know how often that happens (plus one wrong call, for safety), and the
+# share of each class in the samples must exceed this rate by five standard errors. On images unlike any digit we do not know:
+# the blotches of a Gaussian, below, can pass, too. The test excludes a generator that draws clean images of fewer
+# classes, no more.
 
 # %%
 n_count = 2000
@@ -816,7 +854,7 @@ if on_digits:
         "share of each class, over what wrong calls could explain",
         shares - rate,
         at_least=5 * error,
-        source="calls on held-out images",
+        source="calls on held-out images; samples taken to be like them",
     )
 data_shares = np.bincount(data.train_labels[:n_train], minlength=10) / n_train
 chi2 = n_count * np.sum((shares - data_shares) ** 2 / data_shares)
@@ -827,12 +865,12 @@ show_table(
 )
 
 # %% [markdown]
-# All ten are there. In equal parts? For a perfect generator $\chi^2$ would be $9\pm4.2$; over seeds 0 to 7 it was between 3 and 31. So the weights
-# come out roughly right, and not reliably within statistics. Nothing guarantees them: a class that comes a tenth too often moves the best $D$ from
-# $\frac12$ to $\frac{10}{21}$ only, and the generator has no more than that to feel it by. Who needs relative rates from a
-# generator, as a physicist does, has to measure them.
+# The judge finds all ten. In equal parts? For a perfect generator and judge $\chi^2$ would be $9\pm4.2$; over seeds 0 to 7 it
+# was between 3 and 31. So the weights come out roughly right, and not reliably within statistics. Nothing guarantees them: a
+# class that comes a tenth too often moves the best $D$ from $\frac12$ to $\frac{10}{21}$ only, and the generator has no more
+# than that to feel it by. Who needs relative rates from a generator, as a physicist does, has to measure them.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Left: fifty samples of the averaged generator, nearly all clean digits. Right: bars of the shares of ten classes among the samples, all of them near one tenth, with the shares in the data as markers."}, "figure": {"caption": "Left: samples, averaged weights. Right: shares of the classes among samples, as the judge calls them (bars, two standard errors), and among training images (markers).", "name": "fig-dcgan-classes"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Left: fifty samples of the averaged generator, more than half of them readable digits. Right: bars of the shares of ten classes among the samples, all of them near one tenth, with the shares in the data as markers."}, "figure": {"caption": "Left: samples, averaged weights. Right: shares of the classes among samples, as the judge calls them (bars, two standard errors), and among training images (markers).", "name": "fig-dcgan-classes"}}
 fig, axes = plt.subplots(1, 2, figsize=(6.8, 2.8), width_ratios=[1.2, 1])
 image_grid(x[:50], 10, ax=axes[0], limits=(-1, 1))
 axes[1].bar(range(10), shares, yerr=2 * np.sqrt(shares / n_count), color="C0")
@@ -843,12 +881,12 @@ plt.show()
 # %% [markdown]
 # ### A table with competitors
 #
-# Is the distance good? A number needs company: pixels drawn independently, each with its own distribution; a Gaussian with the mean
-# and covariance of the images, which is what all principal components together give, as it comes and cut to $[-1, 1]$; and a convolutional
-# VAE ({lecture}`3.4`) trained on the same images for a similar number of seconds. It gives each pixel as a coin with a probability
-# that we can show (means), or toss (coins). Each is compared with the same eight halves of the real images, each time with
-# new samples; the error is the scatter of single comparisons. "Sure" is the fraction to which the judge gives one class with
-# more than 95 % (for real images: held-out ones, since the judge has learned the others).
+# Is the distance good? A number needs company: pixels drawn independently, each with its own distribution; a Gaussian with the
+# mean and covariance of the images, as it comes and cut to $[-1, 1]$; ten Gaussians, one for each class, which need labels;
+# and a convolutional VAE ({lecture}`3.4`) trained on the same images for about half as many seconds. It gives each pixel as a
+# coin with a probability that we can show (means), or toss (coins). Each is compared with the same eight halves of the real
+# images, each time with new samples; the error is the scatter of single comparisons. "Sure" is the fraction to which the judge
+# gives one class with more than 95 % (for real images: held-out ones, since the judge has learned the others).
 
 # %%
 n_all = len(splits) * n_judge
@@ -866,11 +904,30 @@ rng = np.random.default_rng([seed, 41])
 coins = vae.expectation(rng.standard_normal((n_all, 8))).numpy()
 gaussian = rng.multivariate_normal(flat.mean(0), np.cov(flat.T), n_all)
 rows = rng.integers(n_train, size=(n_all, d))
+
+
+def of_each_class(n):
+    """Samples of ten Gaussians, one for the images of each class."""
+    labels = data.train_labels[:n_train]
+    numbers = rng.multinomial(n, data_shares)
+    parts = []
+    for k, number in enumerate(numbers):
+        own = flat[labels == k]
+        mean, covariance = own.mean(0), np.cov(own.T)
+        parts.append(rng.multivariate_normal(mean, covariance, number))
+    return rng.permutation(np.concatenate(parts))
+
+
+# %% [markdown]
+# All samples, by name:
+
+# %%
 competitors = {
     "real images": np.concatenate([x_train[s[-n_judge:]] for s in splits]),
     "independent pixels": flat[rows, np.arange(d)],
     "Gaussian": gaussian,
     "Gaussian, cut": np.clip(gaussian, -1, 1),
+    "Gaussian of each class": of_each_class(n_all),
     "VAE, means": 2 * coins - 1,
     "VAE, coins": np.where(rng.random(coins.shape) < coins, 1, -1),
     "GAN, last weights": generator(normals(n_all, 42)).numpy(),
@@ -893,85 +950,126 @@ for name, x in competitors.items():
     x = x_test if name == "real images" else x
     sure = judge.predict_proba(x.reshape(len(x), -1)).max(1) > 0.95
     rows.append([name, scores[name].mean(), scores[name].std(), sure.mean()])
-show_table(["samples", "Fréchet distance", "± (one comparison)", "sure"], rows)
+sure = {row[0]: row[3] for row in rows}
+show_table(["samples", "distance", "± (one comparison)", "sure"], rows)
+
+# %% [markdown]
+# Ten samples of each:
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Nine rows of ten small images. Real digits; speckles; two rows of blotches with a hint of strokes; noisy digits; pale, smeared shapes; ragged shapes in black and white; two rows of digits of which more than half can be read."}, "figure": {"caption": "Ten samples of each competitor, in the order of the table.", "name": "fig-dcgan-competitors"}}
+fig, ax = plt.subplots(figsize=(5.0, 4.5))
+shown = [x.reshape(-1, side, side)[:10] for x in competitors.values()]
+image_grid(np.concatenate(shown), 10, ax=ax, limits=(-1, 1))
+plt.show()
+
 # %% [markdown]
 # The claims:
 
 # %%
 if on_digits:
-    best, sure = scores["GAN, averaged"].mean(), [row[3] for row in rows]
-    lowest = {"independent pixels": 5, "Gaussian": 1, "Gaussian, cut": 2}
+    distance_of = {name: score.mean() for name, score in scores.items()}
+    best, by_class = distance_of["GAN, averaged"], "Gaussian of each class"
+    lowest = {"independent pixels": 5, "Gaussian": 0.9, "Gaussian, cut": 2}
     lowest |= {"VAE, means": 3, "VAE, coins": 1.5}
     verify(
-        "Fréchet distances of others over that of the averaged GAN",
-        [scores[name].mean() / best for name in lowest],
+        "distances of others over that of the averaged GAN",
+        [distance_of[name] / best for name in lowest],
         at_least=list(lowest.values()),
         source="empirical, see the text",
     )
     verify(
-        "real images over averaged GAN; last weights over Gaussian",
-        [
-            scores["real images"].mean() / best,
-            scores["GAN, last weights"].mean() / scores["Gaussian"].mean(),
-        ],
-        at_least=[0, 0.5],
-        at_most=[1, 2],
-        source="empirical: 0.5 to 0.75 and 0.8 to 1.3 for seeds 0 to 7",
+        "real images, and Gaussian of each class, over averaged GAN",
+        [distance_of[name] / best for name in ("real images", by_class)],
+        at_most=1,
+        source="empirical, see the text",
     )
     verify(
-        "sure: real images less GAN, and GAN less Gaussian",
-        [sure[0] - sure[-1], sure[-1] - sure[2]],
-        at_least=[0.1, 0],
-        source="empirical: over 0.3 and 0.1 for seeds 0 to 7",
+        "last weights over Gaussian",
+        distance_of["GAN, last weights"] / distance_of["Gaussian"],
+        at_least=0.3,
+        at_most=5,
+        source="empirical: 0.8 to 2.1 over 18 seeds",
     )
 
 # %% [markdown]
-# The averaged generator is ahead of all that can be drawn without a game, and not yet at the floor. Over seeds 0 to 7 the
-# distances of the others were at least 12, 1.3, 4, 7 and 2.5 times as large, in the order of the table; we claim less. Averaging pays: the last weights alone are about as
-# far away as the Gaussian. And look at *that* one: its samples are blotches, and their distance is small. The score compares two moments of features;
-# the Gaussian has the first two moments of the pixels right, and these features are not far from linear. The column
-# "sure" sees the blotches, and sees as well that many of the GAN's images leave the judge undecided. One score is not enough; {lecture}`4.4` has
-# more of them. The VAE does better with coins than with means: its model contains the noise.
-# (And it is at a disadvantage: coins know no grey.)
+# The judge's confidence, and a linear map from pixels to features:
+
+# %%
+X, Y = (np.c_[flat, np.ones(n_train)], features(x_train))
+linear = np.linalg.lstsq(X, Y, rcond=None)[0]
+new = features(x_test)
+rest = new - np.c_[x_test.reshape(n_test, -1), np.ones(n_test)] @ linear
+if on_digits:
+    names = ["real images", by_class, "Gaussian"]
+    differences = [sure[name] - sure["GAN, averaged"] for name in names]
+    verify(
+        "sure: real, classwise Gaussian, Gaussian, less averaged GAN",
+        differences,
+        at_least=[0.1, 0.1, -1],
+        at_most=[1, 1, 0],
+        source="empirical, see the text",
+    )
+    verify(
+        "share of the features' variance that a linear map explains",
+        1 - np.sum(rest**2) / np.sum((new - new.mean(0)) ** 2),
+        at_least=0.9,
+        source="empirical: 0.95 to 0.97",
+    )
+
+# %% [markdown]
+# The averaged generator is ahead of the pixels, the one Gaussian and this VAE, and not yet at the floor. Over seeds 0 to 7
+# their distances were at least 12, 1.3, 4, 7 and 2.5 times as large, in the order of the table; we claim less. But ten
+# Gaussians, fitted in no time, come nearer than the GAN, and the judge is sure of nearly all of their samples. On 1442 images
+# of 64 pixels a game is not the best one can do. Averaging pays: the last weights alone are between 0.8 and 2 times as far
+# away as the Gaussian. And look at *that* one: blotches, at a small distance. The score compares two moments of features; the
+# Gaussian has the first two moments of the pixels right, and the features are nearly linear in the pixels. The column "sure"
+# sees the blotches, and sees as well that many of the GAN's images leave the judge undecided. One score is not enough;
+# {lecture}`4.4` has more of them. The VAE does better with coins than with means, which lack the noise that is part of its
+# model.
 #
 # ## Break it: an ordinary momentum
 #
-# Adam's default is $\beta_1 = 0.9$: a step follows the average of the latest ten slopes. It speeds up minimisation. **Predict**: what
-# does it do in a game? Near an equilibrium the game rotates ({lecture}`4.1`). Take $\dot\theta = -\omega\psi$, $\dot\psi = \omega\theta$, steps $h$,
-# $a = h\omega$, in turn and with averaged slopes:
+# Adam's default is $\beta_1 = 0.9$: a step follows the average of the latest ten slopes. In {lecture}`4.2` this delay made a
+# game grow, to first order by {eq}`eq-gan-delay`. **Predict**: does that survive in networks of images? First all orders. Take
+# $\dot\theta = \omega\psi$, $\dot\psi = -\omega\theta$, steps $h$, $a = h\omega$, in turn and with averaged slopes:
 #
 # $$
 # \begin{aligned}
-# m_\psi &\leftarrow \beta m_\psi + (1-\beta)\,\theta, & \psi &\leftarrow \psi + a\,m_\psi, \\
-# m_\theta &\leftarrow \beta m_\theta - (1-\beta)\,\psi, & \theta &\leftarrow \theta + a\,m_\theta .
+# m_\psi &\leftarrow \beta m_\psi - (1-\beta)\,\theta, & \psi &\leftarrow \psi + a\,m_\psi, \\
+# m_\theta &\leftarrow \beta m_\theta + (1-\beta)\,\psi, & \theta &\leftarrow \theta + a\,m_\theta .
 # \end{aligned}
 # $$ (eq-dcgan-heavy)
 #
-# For a mode that grows by $z$ per update, the first line gives $m_\psi(1 - \beta/z) = (1-\beta)\,\theta/z$ and
-# $\psi(1 - 1/z) = a\,m_\psi$. With the second line, whose $\psi$ is already the new one,
+# Let all four numbers grow by $\zeta$ per update, and stand for those after it. Before it $\theta$ was $\theta/\zeta$, so the
+# first line gives $m_\psi(1 - \beta/\zeta) = -(1-\beta)\,\theta/\zeta$ and $\psi(1 - 1/\zeta) = a\,m_\psi$. With the second
+# line, whose $\psi$ is already the new one,
 #
 # $$
-# (z - 1)^2 (z - \beta)^2 + a^2 (1-\beta)^2 z^3 = 0 .
+# (\zeta - 1)^2 (\zeta - \beta)^2 + a^2 (1-\beta)^2 \zeta^3 = 0 .
 # $$ (eq-dcgan-momentum)
 #
-# Let $z = e^s$. For small $s$ this is $s\,(1 + \kappa s) = \pm\mathrm ia$ with $\kappa = \beta/(1-\beta)$, the mean age of the slopes in the
-# average. So
+# Take the root, $(\zeta - 1)(\zeta - \beta) = \pm\mathrm ia\,(1-\beta)\,\zeta^{3/2}$, and let $\zeta = \mathrm e^s$. For small
+# $s$, up to relative errors of order $s^2$, $\zeta - 1 = s\,\mathrm e^{s/2}$ and
+# $\zeta - \beta = (1-\beta)\,\mathrm e^{s/(1-\beta)}$. Hence $s\,\mathrm e^{\kappa s} = \pm\mathrm ia$ with
+# $\kappa = \frac12 + \frac1{1-\beta} - \frac32 = \beta/(1-\beta)$: a force that is $\kappa$ updates old, the mean age of the
+# slopes in the average. So
 #
 # $$
 # s \approx \pm\mathrm i a + \kappa\,a^2 .
 # $$ (eq-dcgan-growth)
 #
-# A force that comes late does work on a rotation. Without momentum the orbit neither grows nor shrinks. With it, amplitudes grow
-# by $\kappa a^2$ per update: $\kappa = 1$ for $\beta = 0.5$, but 9 for the default.
+# That is {eq}`eq-gan-delay` with $\tau = h\kappa$: a rate $\tau\omega^2$ per unit of time. Without momentum the orbit neither
+# grows nor shrinks. With it, amplitudes grow by $\kappa a^2$ per update: $\kappa = 1$ for $\beta = 0.5$, but 9 for the
+# default.
 
 
 # %%
 def update(state, a, beta):
     """One alternating update with momentum (eq-dcgan-heavy)."""
     theta, psi, m_theta, m_psi = state
-    m_psi = beta * m_psi + (1 - beta) * theta
+    m_psi = beta * m_psi - (1 - beta) * theta
     psi = psi + a * m_psi
-    m_theta = beta * m_theta - (1 - beta) * psi
+    m_theta = beta * m_theta + (1 - beta) * psi
     return np.array([theta + a * m_theta, psi, m_theta, m_psi])
 
 
@@ -986,14 +1084,14 @@ def modulus(a, beta):
 # %%
 a, betas = 0.01, np.array([0.0, 0.5, 0.9])
 found = np.array([modulus(a, beta) for beta in betas])
-square = [np.polymul(*[np.poly([1, b])] * 2) for b in betas]
+square = [np.poly([1, 1, b, b]) for b in betas]
 cubic = a**2 * (1 - betas[:, None]) ** 2 * np.array([0, 1, 0, 0, 0])
 verify(
     "largest modulus for momentum 0, 0.5 and 0.9",
     found,
     equals=[np.abs(np.roots(c)).max() for c in square + cubic],
-    atol=1e-7,
-    source="roots of eq-dcgan-momentum",
+    atol=1e-10,
+    source="roots of eq-dcgan-momentum; close roots amplify rounding",
 )
 kappa = betas / (1 - betas)
 verify(
@@ -1001,17 +1099,16 @@ verify(
     np.log(found),
     equals=kappa * a**2,
     atol=1e-8 + 10 * kappa**3 * a**4,
-    source="eq-dcgan-growth, with its next order as tolerance",
+    source="eq-dcgan-growth, within twice its next order",
 )
 
 # %% [markdown]
-# (A double root at 1 for $a\to0$ makes eigenvalues uncertain by the root of the rounding, hence the tolerance of the first claim.)
-#
 # Networks are not linear, and Adam rescales slopes. So this is a prediction of a trend: no momentum is best, the 0.5
-# of the recipe does, 0.9 is in danger, and R1, which is friction, should help. Three games from the same start:
+# of the recipe does, 0.9 is in danger, and R1, which is friction, should help. Four games from the same start:
 
 # %%
 games = {
+    "0": {"betas": (0.0, 0.99)},
     "0.5": {"betas": (0.5, 0.99)},
     "0.9": {"betas": (0.9, 0.99)},
     "0.9 and R1": {"betas": (0.9, 0.99), "r1": 1.0},
@@ -1038,9 +1135,9 @@ for name, rules in games.items():
     drawn[name] = pair[0](fixed[:12]).numpy()
 
 # %% [markdown]
-# The three, beside the damped game from above:
+# The four, beside the damped game from above:
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Left: Fréchet distance against the update. Without momentum and with momentum 0.5 it falls by more than an order of magnitude; with 0.9 and R1 more slowly; with 0.9 alone it stays near its start. Right: two rows of samples for each; with 0.9 alone they are smears that all look alike."}, "figure": {"caption": "Left: Fréchet distance of games with different momentum. Right: samples of the three broken games, two rows each, in the order of the legend.", "name": "fig-dcgan-momentum"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Left: Fréchet distance against the update. Without momentum and with momentum 0.5 it falls by more than an order of magnitude; with 0.9 and R1 more slowly; with 0.9 alone it stays near its start. Right: two rows of samples for each; with 0.9 alone they are smears that all look alike."}, "figure": {"caption": "Left: Fréchet distance of games with different momentum. Right: two rows of samples each for 0, 0.5, 0.9, and 0.9 with R1.", "name": "fig-dcgan-momentum"}}
 fig, axes = plt.subplots(1, 2, figsize=(6.8, 2.9), width_ratios=[1.3, 1])
 shown = looks[0] <= n_break
 axes[0].semilogy(looks[0][shown], looks[4][shown], "k", label="0, R1 (above)")
@@ -1052,17 +1149,19 @@ image_grid(np.concatenate(list(drawn.values())), 6, ax=axes[1], limits=(-1, 1))
 plt.show()
 
 # %% [markdown]
-# The trend is as predicted. With the default momentum the game does not get anywhere, and its samples look all alike, the collapse of
-# {lecture}`4.2`; friction pays for part of the energy that the delay puts in. Over seeds 0 to 7 the distance at the end with 0.9 alone was more than 7 times that with 0.5, and more than 6 times
-# that with R1; we claim less.
+# The trend is as predicted. With the default momentum the game does not get anywhere, and its samples look all alike, the
+# collapse of {lecture}`4.2`; friction pays for part of the energy that the delay puts in. Over seeds 0 to 7 the distance at
+# the end with 0.9 alone was more than 7 times that with 0.5, and more than 6 times that with R1; we claim less. (With 0.5 it
+# was 1.4 to 1.7 times that with 0 in four seeds: a hint, no claim.)
 
 # %%
 ends = {name: path[1][-4:].mean() for name, path in paths.items()}
+show_table(["momentum", "distance at the end"], list(ends.items()))
 if on_digits:
     verify(
-        "distance with momentum 0.9 over that with 0.5, and with R1 added",
-        [ends["0.9"] / ends[name] for name in ("0.5", "0.9 and R1")],
-        at_least=[3, 1.5],
+        "distance with momentum 0.9 over that with 0, 0.5, and with R1 added",
+        [ends["0.9"] / ends[name] for name in ("0", "0.5", "0.9 and R1")],
+        at_least=[3, 3, 1.5],
         source="empirical, see the text",
     )
 
@@ -1071,9 +1170,10 @@ if on_digits:
 #
 # ::::{exercise} Nothing but direction
 # :label: ex-dcgan-scale
-# A kernel $\mathbf K$ in front of a normalisation may be multiplied by any $c > 0$ without effect (if $\varepsilon\ll v$). Show that the slope of the
-# loss is then perpendicular to $\mathbf K$, and that plain descent with the rate $\eta$ makes $|\mathbf K|^2$ grow. What does the growth do
-# to the effective rate? Verify the angle.
+# A kernel $\mathbf K$ in front of a normalisation may be multiplied by any $c > 0$ without effect (if $\varepsilon\ll v$).
+# Show that the slope of the loss is then perpendicular to $\mathbf K$, and that plain descent with the rate $\eta$ makes
+# $|\mathbf K|^2$ grow. What does the growth do to the effective rate? Verify the angle (loss
+# `gan.generator_loss(d(g.generate(z, [])))`, kernels `g.pairs[k][0]`).
 # ::::
 #
 # ::::{solution-start} ex-dcgan-scale
@@ -1081,8 +1181,10 @@ if on_digits:
 # ::::
 #
 # Differentiate $L(c\,\mathbf K) = L(\mathbf K)$ at $c = 1$: $\mathbf K\cdot\nabla L = 0$, Euler's theorem. A step to
-# $\mathbf K - \eta\nabla L$ then gives $|\mathbf K|^2 + \eta^2|\nabla L|^2$, as Pythagoras has it. Only the direction of $\mathbf K$
-# counts; a step turns it by $\eta|\nabla L|/|\mathbf K|$, and $\nabla L\propto1/|\mathbf K|$. So the effective rate is $\eta/|\mathbf K|^2$, and falls by itself.
+# $\mathbf K - \eta\nabla L$ then gives $|\mathbf K|^2 + \eta^2|\nabla L|^2$, as Pythagoras has it. Only the direction of
+# $\mathbf K$ counts; a step turns it by $\eta|\nabla L|/|\mathbf K|$. Differentiate $L(c\,\mathbf K) = L(\mathbf K)$ by
+# $\mathbf K$ instead: $c\,\nabla L(c\,\mathbf K) = \nabla L(\mathbf K)$, so $\nabla L\propto1/|\mathbf K|$. The effective
+# rate, $\eta/|\mathbf K|^2$, falls by itself.
 
 # %% tags=["solution"]
 g, d = players()
@@ -1109,60 +1211,67 @@ verify(
 #
 # ::::{exercise} A witness
 # :label: ex-dcgan-witness
-# Check {eq}`eq-dcgan-witness` on two random distributions of eight states, with all 256 sets $A$. What does the accuracy of our
-# trained discriminator on held-out images prove about the generator?
+# Check {eq}`eq-dcgan-witness` on two random distributions of eight states, with all 256 sets $A$. What does the accuracy of
+# our trained discriminator on held-out images prove about the generator?
 # ::::
 #
 # ::::{solution-start} ex-dcgan-witness
 # :class: dropdown
 # ::::
 #
-# The best set contains the states with $p > p_g$. The trained discriminator proves a distance if $2a - 1$ exceeds zero by more than
-# its statistical error, $\sqrt{1/n + 1/m}/2$ per standard deviation at most.
+# The best set contains the states with $p > p_g$. The trained discriminator proves a distance if $2q - 1$ exceeds zero by some
+# standard errors, which are at most $\frac12\sqrt{1/n + 1/n'}$ for $n$ images and $n'$ samples. Its zero wanders during the
+# game (middle panel), so we put the threshold between the medians of training images and other samples. Any $A$ that is fixed
+# without the held-out images is allowed.
 
 # %% tags=["solution"]
 p, p_g = np.random.default_rng([seed, 50]).dirichlet(np.ones(8), size=2)
 sets = (np.arange(256)[:, None] >> np.arange(8)) & 1
 verify(
-    "largest 2a − 1 of all sets is the total variation distance",
+    "largest 2q − 1 of all sets is the total variation distance",
     (sets @ (p - p_g)).max(),
     equals=total_variation(p, p_g),
     atol=1e-14,
     source="enumeration",
 )
-real = critic(x_test).numpy() > 0
-fake = critic(generator(normals(2000, 51))).numpy() > 0
+samples = [generator(normals(2000, k)) for k in (51, 52)]
+medians = [np.median(critic(x)) for x in (x_train, samples[1])]
+real = critic(x_test).numpy() > np.mean(medians)
+fake = critic(samples[0]).numpy() > np.mean(medians)
 if on_digits:
     verify(
-        "our discriminator proves a distance: 2a − 1 on held-out images",
+        "our discriminator proves a distance: 2q − 1 on held-out images",
         real.mean() - fake.mean(),
-        at_least=5 * np.sqrt(1 / n_test + 1 / 2000) / 2,
-        source="five standard errors",
+        at_least=3 * np.sqrt(1 / n_test + 1 / 2000) / 2,
+        source="three standard errors",
     )
 
 # %% [markdown]
 # ::::{solution-end}
 # ::::
 #
-# ::::{exercise} Momentum with the other sign
+# ::::{exercise} Too far ahead
 # :label: ex-dcgan-negative
-# What does {eq}`eq-dcgan-growth` say of $\beta < 0$? Verify with the matrix. {cite:t}`gidel2019` propose just that.
+# Negative momentum damps a game ({lecture}`4.2`). Not at every step: from which $a$ on does {eq}`eq-dcgan-momentum` have a
+# mode that changes its sign in each update and grows? Verify for $\beta = -\frac14$ and $-\frac12$.
 # ::::
 #
 # ::::{solution-start} ex-dcgan-negative
 # :class: dropdown
 # ::::
 #
-# $\kappa = \beta/(1-\beta)$ is negative: a force that comes early, like friction. For $\beta = -\frac12$ the orbit shrinks by $a^2/3$ per update.
+# At the border $\zeta = -1$: $4(1+\beta)^2 = a^2(1-\beta)^2$, so $a = 2(1+\beta)/(1-\beta)$. It is 2 without momentum, the
+# bound of {lecture}`4.1`, and only $\frac23$ for $\beta = -\frac12$: who looks ahead must take short steps.
 
 # %% tags=["solution"]
-verify(
-    "growth per update for a momentum of −1/2",
-    np.log(modulus(0.01, -0.5)),
-    equals=-(0.01**2) / 3,
-    rtol=1e-2,
-    source="eq-dcgan-growth",
-)
+for beta in (-0.25, -0.5):
+    border = 2 * (1 + beta) / (1 - beta)
+    verify(
+        f"a one per cent less, and more: decay and growth, β = {beta}",
+        [1 - modulus(0.99 * border, beta), modulus(1.01 * border, beta) - 1],
+        at_least=1e-4,
+        source="eq-dcgan-momentum at ζ = −1",
+    )
 
 # %% [markdown]
 # ::::{solution-end}
@@ -1171,10 +1280,11 @@ verify(
 # %% [markdown]
 # ## Summary
 #
-# DCGAN's pieces each have a reason that can be derived and checked: homogeneous rectifiers that absorb a gain, a mean field within the
-# batch that fades as $1/n$ and must be replaced by running averages, labels of which only the mean counts. Losses of a balanced
-# game say nothing about progress, a distance in someone else's features does, if it comes with a floor, an error, and
-# competitors; and a file with weights, Adam's averages, step count, random numbers and running statistics repeats a
-# training to the last bit. A game rotates, so a momentum that helps every minimisation pumps energy into it.
+# DCGAN's pieces each have a reason that can be derived and checked: homogeneous rectifiers that absorb a gain, a mean field
+# within the batch that fades as $1/n$ and must be replaced by running averages, labels of which only the mean counts. Losses
+# of a balanced game say little about progress, a distance in someone else's features says more, if it comes with a floor, an
+# error, and competitors; and a file with weights, running statistics, the averages of both, Adam's averages, step count and
+# random numbers repeats a training to the last bit. A game rotates, so a momentum that helps to minimise pumps energy into it.
 #
-# **Next:** {lecture}`4.4` moves the same game to PyTorch, looks into the gradient penalties, and asks what the scores themselves are worth.
+# **Next:** {lecture}`4.4` moves the same game to PyTorch, looks into the gradient penalties, and asks what the scores
+# themselves are worth.
