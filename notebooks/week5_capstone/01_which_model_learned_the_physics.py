@@ -518,6 +518,10 @@ verify(
     at_least=0,
     source="Kaufman (1949)",
 )
+# %% [markdown]
+# The spins against all neighbours, in the order VAE, magnet (held out), GAN:
+
+# %%
 lonely = [isolated(s) for s in (samples["VAE"], held_out, samples["GAN"])]
 show_table(
     ["spins against all neighbours", "share", "standard error"],
@@ -667,6 +671,10 @@ show_table(
     ["model", "KL from the magnet (nats)", "how known"],
     [[k, *v] for k, v in nats.items()],
 )
+# %% [markdown]
+# A thermometer made of 8000 snapshots should be good to about $1/2n$ nats. The others we can only bound.
+
+# %%
 verify(
     "KL of the physicist, in units of 1/2n",
     nats["physicist"][0] * 2 * len(snapshots),
