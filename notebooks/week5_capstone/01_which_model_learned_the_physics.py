@@ -380,14 +380,21 @@ for name, trainer in progress(trainers.items(), "training"):
 
 # %% [markdown]
 # **Samples.** VAE and GAN deliver independent ones at once. RBM and EBM need chains. These start at snapshots, where else; if they
-# were too short, they would show us our own data, and we shall have to make sure that they have forgotten them.
+# were too short, they would show us our own data, and we shall have to make sure that they have forgotten them. Even the sign of
+# the magnetisation, which block Gibbs seldom turns: so the RBM's chains, too, are offered the reversal of all spins, with its
+# free energy for $E$.
 
 
 # %%
 def sample_rbm(model, n_records=10, gap=40):
     """Samples (n_chains, n_records, 8, 8) of block Gibbs chains."""
     x, records = torch.as_tensor(units(snapshots[:n_chains])), []
+    generator = torch.Generator().manual_seed(seed)
     for k in range(n_records + 10):
+        with torch.no_grad():
+            log_ratio = model.free_energy(x) - model.free_energy(1 - x)
+        u = torch.rand(n_chains, generator=generator)
+        x = torch.where((u.log() < log_ratio)[:, None], 1 - x, x)
         x = model.sample(n_chains, gap, [seed, 2, k], start=x)
         records.append(2 * x.numpy() - 1)
     return np.stack(records[10:], axis=1).reshape(n_chains, -1, 8, 8)
