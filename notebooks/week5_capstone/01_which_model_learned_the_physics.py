@@ -488,8 +488,8 @@ axes[2].legend(fontsize=7, loc="center")
 plt.show()
 
 # %% [markdown]
-# The EBM has all answers nearly right. The RBM is close, with an energy that is a few per cent too high: many standard errors. Both
-# know the critical fluctuations. VAE and GAN have the two phases, hence a fair $\langle|m|\rangle$, and the rest wrong: their $c$ is
+# The EBM has all answers nearly right. The RBM is close, with an energy that is off by up to a few per cent. Both know the
+# critical fluctuations. VAE and GAN have the two phases, hence a fair $\langle|m|\rangle$, and the rest wrong: their $c$ is
 # about twice the exact one or more, with $u$ too high in the one and too low in the other. For the VAE we know why: given
 # $\mathbf z$ its spins are independent coins ({lecture}`3.5`), and coins put isolated spins into every domain. The GAN has the
 # opposite fault. Its picture is a smooth function of $\mathbf z$, rounded without noise, so that spins against all four
