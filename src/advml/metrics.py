@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
+from scipy.special import gammaln, xlog1py, xlogy
 from scipy.stats import hypergeom, rankdata
 
 from advml.validation import count, finite, positive, shaped
@@ -121,6 +122,52 @@ def total_variation(p, q):
     """
     p, q = _probabilities(p, q)
     return np.abs(p - q).sum(axis=-1) / 2
+
+
+def expected_total_variation(p, n):
+    """Mean total variation of p and frequencies of n draws from p itself.
+
+    ½ Σ_s ⟨|X_s/n - p_s|⟩ with binomial X_s, summed by de Moivre's closed form
+    ⟨|X - np|⟩ = 2ν C(n, ν) p^ν (1 - p)^(n - ν + 1), ν = ⌊np⌋ + 1
+    (eq-capstone-de-moivre). It falls like n^(-1/2) only where each state is
+    drawn many times. `p` holds probabilities along its last axis (else
+    ValueError) and `n` is the number of draws.
+
+    Source: P. Diaconis & S. Zabell, Statist. Sci. 6, 284 (1991).
+    """
+    p, _ = _probabilities(p, p)
+    n = count("n", n)
+    nu = np.minimum(np.floor(n * p) + 1, n)
+    log_choose = gammaln(n + 1) - gammaln(nu + 1) - gammaln(n - nu + 1)
+    log_mean = log_choose + xlogy(nu, p) + xlog1py(n - nu + 1, -p)
+    return (nu * np.exp(log_mean)).sum(axis=-1) / n
+
+
+def jackknife(function, samples, n_blocks=20):
+    """Return function(samples) and its covariance (eq-capstone-jackknife).
+
+    The first axis of `samples` (n, ...) is cut into `n_blocks` blocks, which
+    should be independent: of chains, not of states along one chain. Leaving
+    out block b gives y_b, and the covariance is (B - 1)/B Σ_b (y_b - ȳ)(y_b -
+    ȳ)ᵀ. `function` maps samples to an array (d,); the covariance is (d, d).
+    ValueError for fewer than two blocks, or fewer samples than blocks.
+
+    Source: M. H. Quenouille (1956); B. Efron, Ann. Statist. 7, 1 (1979).
+    """
+    samples = np.asarray(samples)
+    n_blocks = count("n_blocks", n_blocks, at_least=2)
+    if samples.ndim == 0 or len(samples) < n_blocks:
+        raise ValueError(
+            f"samples must have at least n_blocks = {n_blocks} rows, but has "
+            f"shape {samples.shape}"
+        )
+    block = np.arange(len(samples)) * n_blocks // len(samples)
+    left_out = np.array(
+        [function(samples[block != b]) for b in range(n_blocks)]
+    )
+    off = left_out - left_out.mean(axis=0)
+    value = np.asarray(function(samples), float)
+    return value, (n_blocks - 1) / n_blocks * off.T @ off
 
 
 def frechet_distance(x, y):

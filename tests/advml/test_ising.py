@@ -346,6 +346,41 @@ def test_magnetisation_distribution_refuses(size, temperature):
         ising.magnetisation_distribution(size, temperature)
 
 
+@pytest.mark.parametrize("size", [3, 4])
+def test_energy_distribution_against_enumeration(size):
+    configurations = ising.energy(ising.all_configurations(size))
+    p = boltzmann(configurations, 2.1)
+    energies, measured = ising.energy_distribution(size, 2.1)
+    expected = [p[configurations == e].sum() for e in energies]
+    assert np.sum(expected) == pytest.approx(1, abs=1e-12)
+    np.testing.assert_allclose(measured, expected, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("size", [5, 6, 7, 8])
+def test_moments_of_the_energy_are_kaufmans(size):
+    t, n = 2.4, size**2
+    energies, p = ising.energy_distribution(size, t)
+    mean = p @ energies
+    u, c = ising.energy_per_spin(size, t), ising.heat_capacity(size, t)
+    assert mean / n == pytest.approx(u, rel=1e-11)
+    assert (p @ energies**2 - mean**2) / (n * t**2) == pytest.approx(
+        c, rel=1e-9
+    )
+
+
+def test_energy_distribution_counts_the_lowest_states():
+    energies, p = ising.energy_distribution(8, 2.0)
+    states = p * np.exp(energies / 2 + ising.log_partition(8, 2.0))
+    np.testing.assert_allclose(states[:4], [2, 0, 128, 256], atol=1e-7)
+
+
+@pytest.mark.parametrize("size, temperature", [(2, 1.0), (11, 1.0), (8, 0.0)])
+def test_energy_distribution_refuses(size, temperature):
+    name = "temperature" if size == 8 else "size"
+    with pytest.raises(ValueError, match=name):
+        ising.energy_distribution(size, temperature)
+
+
 # --- Transition matrices ----------------------------------------------------
 
 

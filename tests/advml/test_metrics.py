@@ -8,7 +8,7 @@ from scipy.integrate import quad
 from scipy.linalg import sqrtm
 from scipy.signal import lfilter
 from scipy.special import entr, softmax
-from scipy.stats import chi2, mannwhitneyu, norm
+from scipy.stats import binom, chi2, mannwhitneyu, norm
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 
@@ -497,3 +497,49 @@ def test_copies_among_nearest_against_all_orders():
     assert metrics.copies_among_nearest([1.0], [1.0], 1) == (0, 1.0)
     with pytest.raises(ValueError, match="n_nearest must be at most"):
         metrics.copies_among_nearest([1.0], [2.0], 3)
+
+
+@pytest.mark.parametrize("n", [1, 7, 40])
+def test_expected_total_variation_is_its_binomial_sum(n):
+    p = np.array([0.5, 0.3, 0.15, 0.05, 0.0])
+    k = np.arange(n + 1)[:, None]
+    mean = (binom.pmf(k, n, p) * np.abs(k / n - p)).sum(axis=0)
+    measured = metrics.expected_total_variation(p, n)
+    assert measured == pytest.approx(mean.sum() / 2, abs=1e-13)
+    both = metrics.expected_total_variation([p, p[::-1]], n)
+    np.testing.assert_allclose(both, measured, rtol=1e-12)
+
+
+def test_expected_total_variation_of_certainty_is_zero():
+    assert metrics.expected_total_variation([1.0, 0.0], 5) == 0
+
+
+@pytest.mark.parametrize("p, n", [([0.5, 0.4], 3), ([0.5, 0.5], 0)])
+def test_expected_total_variation_refuses(p, n):
+    with pytest.raises(ValueError, match="n must" if n == 0 else "p must"):
+        metrics.expected_total_variation(p, n)
+
+
+def test_jackknife_of_a_mean_is_the_standard_error():
+    x = np.random.default_rng(0).standard_normal((60, 2))
+    value, covariance = metrics.jackknife(lambda y: y.mean(axis=0), x, 60)
+    np.testing.assert_allclose(value, x.mean(axis=0))
+    np.testing.assert_allclose(covariance, np.cov(x.T) / 60, rtol=1e-12)
+
+
+def test_jackknife_covers_the_variance_of_a_variance():
+    rng = np.random.default_rng(1)
+    n, repeats = 400, 300
+    runs = [
+        metrics.jackknife(lambda y: y.var(keepdims=True), x)
+        for x in rng.standard_normal((repeats, n))
+    ]
+    estimate = np.mean([covariance[0, 0] for _, covariance in runs])
+    # 2/n for a Gaussian; 20 blocks scatter by (2/19)^½ each.
+    assert estimate == pytest.approx(2 / n, rel=5 * (2 / 19 / repeats) ** 0.5)
+
+
+@pytest.mark.parametrize("n, blocks", [(3, 4), (10, 1)])
+def test_jackknife_refuses(n, blocks):
+    with pytest.raises(ValueError, match="n_blocks"):
+        metrics.jackknife(np.mean, np.zeros(n), blocks)
