@@ -262,6 +262,26 @@ FAULTS = {
         ".reshape(starts, n).min(0)",
         ".reshape(starts, n).max(0)",
     ),
+    "averages that a resumed game forgets": (
+        "src/advml/tensorflow/gan.py",
+        "start = memory.average if memory else None",
+        "start = None",
+    ),
+    "ratio of Metropolis and Hastings for spins": (
+        "src/advml/pytorch/spins.py",
+        "e - e_new + back - there",
+        "e - e_new + there - back",
+    ),
+    "flips of discrete Langevin dynamics": (
+        "src/advml/pytorch/spins.py",
+        "s.detach() * slope - 2 / step",
+        "s.detach() * slope / 2 - 2 / step",
+    ),
+    "angles of the distribution of energy": (
+        "src/advml/ising.py",
+        "(n * step)",
+        "(n * step + step)",
+    ),
 }
 
 

@@ -570,6 +570,11 @@ verify(
     atol=0.1,
     source="that of the prior; empirical margin",
 )
+
+# %% [markdown]
+# And how near is the rate of the coldest snapshots to its lower bound (with the error $\varepsilon$ that we count)?
+
+# %%
 coldest = data.test_labels == temperatures[0]
 wrong = (draws * m_test < 0)[coldest].mean()
 fano = np.log(2) - entr([wrong, 1 - wrong]).sum()

@@ -43,6 +43,13 @@ from scipy.optimize import brentq
 from scipy.special import logsumexp
 from scipy.stats import binom, chi2, norm
 
+plt.style.use("advml.course")
+torch.set_num_threads(1)  # these matrices are too small to share out
+
+# %% [markdown]
+# And from the course, every family:
+
+# %%
 from advml import datasets, ising
 from advml.checks import verify
 from advml.display import progress, show_source, show_table
@@ -64,8 +71,6 @@ from advml.pytorch.spins import (
     train_energy,
 )
 
-plt.style.use("advml.course")
-torch.set_num_threads(1)  # these matrices are too small to share out
 T = ising.CRITICAL_TEMPERATURE
 
 # %% tags=["parameters"]
@@ -859,6 +864,9 @@ verify(
     source="triangle inequality, eq-capstone-de-moivre; 5 standard errors",
 )
 
+# %% [markdown]
+# All distances at a glance:
+
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Dots on a vertical axis of total variation between 0 and 0.45, in columns for EBM, RBM, VAE and GAN, seven in each, close together within a column. EBM and RBM lie lowest and near each other, VAE higher, GAN highest. A dashed line at the level of a perfect sampler lies below all, a dotted one for copied data near EBM and RBM."}, "figure": {"caption": "Seven contests on the 4 × 4 torus: total variation between the magnet and 100 000 draws from each model. Dashed: perfect sampler, exact. Dotted: the 8000 snapshots themselves, mean.", "name": "fig-capstone-contests"}}
 fig, ax = plt.subplots(figsize=(5.2, 2.8))
 for i, values in enumerate(distances):
@@ -869,6 +877,9 @@ ax.axhline(apart(copied).mean(), color="k", ls=":", lw=1)
 ax.set(xticks=range(4), xticklabels=list(small), ylabel="total variation")
 ax.set_ylim(0)
 plt.show()
+
+# %% [markdown]
+# And in numbers, beside the copied data:
 
 # %%
 rows = [
