@@ -338,8 +338,8 @@ def copying_score(samples, held_out):
     off the data positive. `samples` (n,) and `held_out` (m,) are distances,
     for example of :func:`nearest_distances`, or any other statistic.
 
-    Source: C. Meehan, K. Chaudhuri & S. Dasgupta, AISTATS 2020, with the
-    statistic of H. Mann & D. Whitney (1947).
+    Source: C. Meehan, K. Chaudhuri & S. Dasgupta, AISTATS 2020, there in
+    cells, with the statistic of H. Mann & D. Whitney (1947).
     """
     samples, held_out = _line("samples", samples), _line("held_out", held_out)
     n, m = len(samples), len(held_out)

@@ -482,7 +482,7 @@ def test_copying_score_is_that_of_mann_and_whitney():
 
 
 def test_copies_among_nearest_against_all_orders():
-    n, m, k = 3, 4, 3
+    n, m, k = 3, 4, 5
     found = []
     for chosen in combinations(range(n + m), n):
         mine = np.isin(np.arange(n + m), chosen)
