@@ -139,3 +139,21 @@ def test_generator_of_spins_is_a_tanh():
 def test_bad_input_is_refused(name, call):
     with pytest.raises(ValueError, match=name):
         call()
+
+
+def test_the_weights_of_the_second_half_are_averaged(monkeypatch):
+    seen = []
+
+    class Recording(torch.optim.Adam):
+        def step(self, *arguments):
+            super().step(*arguments)
+            (group,) = self.param_groups
+            seen.append([p.detach().clone() for p in group["params"]])
+
+    monkeypatch.setattr(torch.optim, "Adam", Recording)
+    energy = spins.PatchEnergy(3, (4,), seed=1)
+    data = np.random.default_rng(2).choice([-1, 1], (40, 9))
+    spins.train_energy(energy, data, n_updates=5, batch_size=8, seed=3)
+    for i, parameter in enumerate(energy.parameters()):
+        mean = sum(weights[i] for weights in seen[2:]) / 3
+        torch.testing.assert_close(parameter.detach(), mean)
