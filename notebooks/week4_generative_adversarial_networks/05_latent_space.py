@@ -66,6 +66,10 @@ from advml.plotting import image_grid
 from advml.pytorch import gan
 from advml.pytorch.networks import dense
 
+# %% [markdown]
+# Both frameworks bring threads; one each is enough here.
+
+# %%
 plt.style.use("advml.course")
 torch.set_num_threads(1)  # two thread pools in one process get in the way
 
@@ -1129,7 +1133,7 @@ if on_digits:
         source="empirical, see the text",
     )
     verify(
-        "the generator of all images does less so: score, less the starved one's",
+        "the generator of all images less so: score, less that of the other",
         memory[0] - memory[1],
         at_least=2,
         source="empirical, see the text",

@@ -465,6 +465,19 @@ header += ["u", "c", "mean abs m", "χ", "G(4)"]
 show_table(header, rows)
 
 # %% [markdown]
+# An ellipse of five standard errors has the covariance's eigenvectors as its axes.
+
+
+# %%
+def ellipse(centre, cov, color):
+    """Where five standard errors reach (eq-capstone-jackknife)."""
+    lengths, directions = np.linalg.eigh(cov)
+    angle = np.degrees(np.arctan2(*directions[::-1, 1]))
+    box = 10 * np.sqrt(lengths[::-1])
+    return Ellipse(centre, *box, angle=angle, fill=False, color=color)
+
+
+# %% [markdown]
 # Everything on one slide. Look at the samples first; then at the curves.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Top row: eight snapshots each of the magnet, EBM, RBM, VAE and GAN, black and white on 8 by 8 sites. Those of the VAE have isolated spins, those of the GAN are smooth. Bottom left: correlation against distance; EBM and RBM near the exact line, VAE well below, GAN above. Bottom middle: distribution of the magnetisation, two broad peaks, all models similar to the exact line but the GAN with spikes at both ends beyond the frame, and the VAE with lower peaks. Bottom right: plane of energy and heat capacity; EBM and RBM close to the cross of the exact values, VAE and GAN far above at either side."}, "figure": {"caption": "Top: samples. Bottom: correlations along an axis, distribution of the magnetisation (cut at 0.1; colours as on the right), and heat capacity against energy per spin with ellipses of five standard errors (smaller than the markers where they cannot be seen). Black: exact.", "name": "fig-capstone-slide"}}
@@ -490,12 +503,7 @@ for i, (name, s) in enumerate(samples.items()):
     axes[1].plot(total / N, counts, "-", lw=0.8, color=f"C{i}")
     (u, c), cov = results[name][0][:2], results[name][1][:2, :2]
     axes[2].plot(u, c, marks[name], **style)
-    lengths, directions = np.linalg.eigh(cov)
-    angle = np.degrees(np.arctan2(*directions[::-1, 1]))
-    box = 10 * np.sqrt(lengths[::-1])
-    axes[2].add_patch(
-        Ellipse((u, c), *box, angle=angle, fill=False, color=f"C{i}")
-    )
+    axes[2].add_patch(ellipse((u, c), cov, f"C{i}"))
 axes[0].set(xlabel="distance $r$", ylabel="$G(r)$")
 axes[1].set(xlabel="magnetisation per spin", ylabel="$P(M)$", ylim=(0, 0.1))
 axes[2].set(xlabel="energy per spin $u$", ylabel="heat capacity $c$")
@@ -524,6 +532,10 @@ def isolated(s):
     return share.mean(), share.std() / np.sqrt(len(share))
 
 
+# %% [markdown]
+# What of this is safe to claim:
+
+# %%
 verify(
     "relative deviation of u: EBM, RBM",
     np.abs([off["EBM"][0], off["RBM"][0]]),
@@ -633,6 +645,10 @@ def model_energy(name, s):
     return machines[name].to_numpy().free_energy(units(s).astype(float))
 
 
+# %% [markdown]
+# In the table the energy averaged over $\mathbf s\to-\mathbf s$ comes second.
+
+# %%
 even = {}
 for name in ("EBM", "RBM"):
     log_w = -model_energy(name, fresh) - boltzmann
