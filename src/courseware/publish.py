@@ -126,6 +126,9 @@ def _read(source, lecture, found):
         names = ", ".join(p.as_posix() for p in paths)
         raise PublishError(f"two notebooks for {lecture.number}: {names}")
     notebook = nbformat.read(source / paths[0], as_version=4)
+    for claim in claims(notebook):
+        if "failed" in claim:  # counted only, see `courseware seeds`
+            raise PublishError(f"{paths[0]}: {claim['failed']}")
     return Lecture(
         lecture.number,
         _heading(notebook) or lecture.title,
@@ -154,21 +157,14 @@ def _refuse_unplanned(found, plan):
 
 
 def claims(notebook):
-    """Every claim that `verify` left in the outputs, in order.
-
-    PublishError if one failed and was only counted (`courseware seeds`).
-    """
-    found = [
+    """Every claim that `verify` left in the outputs, in order."""
+    return [
         output.metadata[METADATA_KEY]
         for cell in notebook.cells
         if cell.cell_type == "code"
         for output in cell.outputs
         if METADATA_KEY in output.get("metadata", {})
     ]
-    for claim in found:
-        if "failed" in claim:
-            raise PublishError(f"a claim failed: {claim['failed']}")
-    return found
 
 
 def course_map(plan, summaries):
