@@ -621,7 +621,7 @@ def train(n_updates, **rules):
     return g, d, average, record
 
 
-every = n_updates // 100
+every = max(1, n_updates // 100)
 strengths = (0.0, 0.1, 1.0, 10.0)
 games = {
     gamma: train(n_updates, r1=gamma, betas=(0.0, 0.99)) for gamma in strengths

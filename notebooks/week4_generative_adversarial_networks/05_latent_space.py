@@ -473,7 +473,7 @@ for one, other, t in (
         "precision, recall",
         mean[one][-1],
         equals=mean[other][t],
-        atol=6 * np.sqrt(square[one][-1] + square[other][t]),
+        atol=6 * np.sqrt(square[one][-1] + square[other][t]) + 1e-9,
         source="equal laws; six standard errors of two times twelve draws",
     )
 

@@ -1,7 +1,7 @@
 """RBM with 500 hidden units on MNIST: likelihood by annealing, both ways."""
 
 import numpy as np
-from rbm_20 import average, images, independent_pixels, trained
+from mnist import average, baseline, images, independent_pixels, trained
 
 from advml.likelihood import (
     annealed_importance_sampling,
@@ -34,13 +34,13 @@ def experiment(
     """
     rng = np.random.default_rng(seed)
     train, test = images(rng)
-    pixels, start = independent_pixels(train, n_hidden, rng)
+    start = independent_pixels(train, n_hidden, rng)
     machine = trained(
         start,
         train,
         rng,
-        epochs,
-        learning_rate,
+        epochs=epochs,
+        learning_rate=learning_rate,
         batch_size=batch_size,
         n_gibbs_steps=n_gibbs_steps,
     )
@@ -60,7 +60,7 @@ def experiment(
     )
     mean, spread = average(-machine.free_energy(test))
     return [
-        Finding("independent pixels, test (nats)", *average(pixels(test))),
+        baseline(start, test),
         Finding(
             "log-likelihood, test, log Z annealed forwards (nats)",
             mean - log_z,

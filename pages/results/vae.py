@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from rbm_20 import average, images
+from mnist import average, images
 
 from advml.pytorch import vae
 from courseware.results import Finding, run
