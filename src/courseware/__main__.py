@@ -74,6 +74,9 @@ def seeds(
     ] = None,
     jobs: Jobs = None,
     cell_limit: CellLimit = None,
+    keep: Annotated[
+        bool, typer.Option(help="Keep what is found, for the pages.")
+    ] = False,
 ):
     """Execute every notebook with every seed, and count failed claims."""
     from courseware import commands
@@ -94,6 +97,7 @@ def seeds(
             scheduler=scheduler,
             jobs=jobs,
             limits=commands.limits(None, cell_limit),
+            keep=keep,
         )
     raise typer.Exit(not passed)
 

@@ -8,6 +8,7 @@ depend on (`sources`).
 
 import ast
 import hashlib
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -185,6 +186,12 @@ def digests(notebook, root=ROOT):
         content = path.read_bytes().replace(b"\r\n", b"\n")
         found[path.relative_to(root).as_posix()] = _digest(content)
     return found
+
+
+def fingerprint(sources):
+    """One digest of all that `digests` found, whatever the parameters."""
+    found = {k: v for k, v in sources.items() if k != "parameters"}
+    return _digest(json.dumps(found, sort_keys=True).encode())
 
 
 def _digest(content):

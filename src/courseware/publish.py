@@ -21,7 +21,7 @@ from pathlib import Path
 import nbformat
 
 from advml.checks import METADATA_KEY
-from courseware import results
+from courseware import library, results
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ROOT / "pages"
@@ -43,6 +43,7 @@ class Lecture:
     seconds: float | None = None
     fresh: bool = False
     claims: tuple = ()
+    sources: str = ""
 
     @property
     def heading(self):
@@ -99,6 +100,7 @@ def assemble(executed, source, stored=STORED):
         "contents": contents(plan),
         "claim_count": claim_count(plan),
         "claims": claims_ledger(plan),
+        "seeds": other_seeds(plan, PAGES / "seeds.json"),
         "timings": timings(plan),
         "results": full_scale(results.read(PAGES / "results")),
         "benchmarks": benchmarks(PAGES / "benchmarks.json"),
@@ -129,14 +131,16 @@ def _read(source, lecture, found):
     for claim in claims(notebook):
         if "failed" in claim:  # counted only, see `courseware seeds`
             raise PublishError(f"{paths[0]}: {claim['failed']}")
+    recorded = notebook.metadata.get("advml", {})
     return Lecture(
         lecture.number,
         _heading(notebook) or lecture.title,
         lecture.summary,
         paths[0].with_suffix("").as_posix(),
-        notebook.metadata.get("advml", {}).get("seconds"),
+        recorded.get("seconds"),
         found[paths[0]],
         tuple(claims(notebook)),
+        library.fingerprint(recorded.get("sources", {})),
     )
 
 
@@ -281,6 +285,44 @@ def _number(value):
     """Six significant digits; whole numbers as such."""
     whole = float(value).is_integer() and abs(value) < 1e7
     return str(int(value)) if whole else f"{value:.6g}"
+
+
+def other_seeds(plan, path):
+    """How the claims fared with other seeds, in Markdown.
+
+    What was found before a lecture changed says nothing of it, and is left
+    out.
+    """
+    kept = json.loads(path.read_text("utf-8")) if path.exists() else []
+    rows, total = [], 0
+    for lecture in (x for _, group in plan for x in group if x.page):
+        found = [
+            entry
+            for entry in kept
+            if entry["notebook"] == lecture.page
+            and entry["sources"] == lecture.sources
+        ]
+        bad = {claim for entry in found for claim in entry["failed"]}
+        bad |= {entry["error"] for entry in found} - {""}
+        total += sum(entry["claims"] for entry in found)
+        seeds = _ranges(sorted(entry["seed"] for entry in found))
+        rows.append(
+            f"| [{lecture.heading}](/{lecture.page}.ipynb) | {seeds or '–'} "
+            f"| {'; '.join(sorted(bad)) or ('none' if found else '–')} |"
+        )
+    head = ["| Lecture | Seeds | Failed |", "| :--- | :--- | :--- |"]
+    return "\n".join([f"Checks made in all: {total}.", "", *head, *rows])
+
+
+def _ranges(numbers):
+    """1, 2, 3, 7 as "1–3, 7"."""
+    groups = []
+    for n in numbers:
+        if groups and groups[-1][1] == n - 1:
+            groups[-1][1] = n
+        else:
+            groups.append([n, n])
+    return ", ".join(f"{a}–{b}" if b > a else f"{a}" for a, b in groups)
 
 
 def timings(plan):

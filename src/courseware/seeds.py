@@ -5,6 +5,11 @@ the cores of this machine, or over whatever workers a running scheduler has.
 A worker that dies costs what it was doing; that begins again on another one.
 A claim that fails does not stop its notebook, but is counted, unless its cell
 has the tag "shows-failed-claim".
+
+With `keep`, what was found goes to pages/seeds.json as well, which the pages
+show. It belongs to the code and data of that day: a lecture that has changed
+since counts as not executed. So a run that was interrupted goes on where it
+was, and one after a change repeats what the change may have touched.
 """
 
 import json
@@ -14,6 +19,8 @@ import re
 import tempfile
 from collections import Counter
 from contextlib import contextmanager
+from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 
 import nbformat
@@ -26,6 +33,7 @@ from advml.checks import GO_ON
 from courseware import commands, execution, library, publish
 
 CONSOLE = Console(highlight=False, soft_wrap=True)
+KEPT = Path("pages", "seeds.json")
 
 
 def parse(text):
@@ -42,25 +50,79 @@ def parse(text):
     return list(dict.fromkeys(seeds))
 
 
-def run(root, seeds, *, limits, week=None, scheduler=None, jobs=None):
+def run(
+    root,
+    seeds,
+    *,
+    limits,
+    week=None,
+    scheduler=None,
+    jobs=None,
+    keep=False,
+):
     """Execute the notebooks of a week, or all, and show how claims fared.
 
     Returns whether every claim held for every seed. The results are written
-    to _build/seeds.json as well.
+    to _build/seeds.json as they come, and with `keep` to pages/seeds.json;
+    executions that passed there, from the present sources, are not repeated.
     """
+    runs = _runs(root, seeds, week)
+    if keep:
+        done = _passed(root / KEPT)
+        runs = [x for x in runs if (x.name, x.seed, x.sources) not in done]
     with _client(scheduler, jobs) as client:
         results = []
-        futures = _submit(client, root, seeds, week, limits)
+        futures = _submit(client, runs, limits)
         with _progress(len(futures)) as advance:
             for result in _completed(futures):
                 results.append(result)
+                _write(root / "_build" / "seeds.json", seeds, results)
+                if keep:
+                    remember(root / KEPT, result)
                 advance(result)
+    return show(results)
+
+
+def _write(path, seeds, results):
     results.sort(key=lambda result: (result["name"], result["seed"]))
     content = {"seeds": seeds, "results": results}
-    library.replace(
-        root / "_build" / "seeds.json", json.dumps(content, indent=1)
-    )
-    return show(results)
+    library.replace(path, json.dumps(content, indent=1))
+
+
+def read(path):
+    """What is kept in pages/seeds.json: a list with one entry for each run.
+
+    An entry has `notebook`, `seed`, `sources` (`library.fingerprint` of what
+    the notebook depended on), `claims` (how many), `failed` (which), `error`.
+    """
+    return json.loads(path.read_text("utf-8")) if path.exists() else []
+
+
+def _passed(path):
+    return {
+        (entry["notebook"], entry["seed"], entry["sources"])
+        for entry in read(path)
+        if not entry["failed"] and not entry["error"]
+    }
+
+
+def remember(path, result):
+    """Put one result into pages/seeds.json, in place of an older one."""
+    entry = {
+        "notebook": result["name"],
+        "seed": result["seed"],
+        "sources": result["sources"],
+        "claims": len(result["claims"]),
+        "failed": [c["claim"] for c in result["claims"] if "failed" in c],
+        "error": result["error"],
+    }
+    key = itemgetter("notebook", "seed")
+    entries = {key(x): x for x in read(path)} | {key(entry): entry}
+    lines = [
+        json.dumps(entries[name], ensure_ascii=False)
+        for name in sorted(entries)
+    ]
+    library.replace(path, "[\n" + ",\n".join(lines) + "\n]\n")
 
 
 @contextmanager
@@ -85,28 +147,49 @@ def _client(scheduler, jobs):
         yield client
 
 
-def _submit(client, root, seeds, week, limits):
-    """Futures of all executions, the longest notebooks first."""
-    futures = {}
+@dataclass(frozen=True)
+class Run:
+    """One notebook with one seed."""
+
+    name: str
+    seed: int
+    sources: str
+    text: str
+    expected: float  # seconds
+
+
+def _runs(root, seeds, week):
+    """All that is to be executed. ValueError if there is no notebook."""
+    runs = []
     for notebook in library.find(root, week):
         if not notebook.source.exists():
             continue
-        text = nbformat.writes(library.read_source(notebook))
+        cells = library.read_source(notebook)
+        sources = library.fingerprint(library.digests(cells, root))
         expected = min(commands._expected(notebook, root), 1e6)
-        for seed in seeds:
-            future = client.submit(
-                execute_once,
-                notebook.name,
-                text,
-                seed,
-                limits,
-                pure=False,
-                priority=expected,
-            )
-            futures[future] = notebook.name, seed
-    if not futures:
+        runs += [
+            Run(notebook.name, seed, sources, nbformat.writes(cells), expected)
+            for seed in seeds
+        ]
+    if not runs:
         raise ValueError(f"there is no notebook for week {week}")
-    return futures
+    return runs
+
+
+def _submit(client, runs, limits):
+    """Futures of all executions, the longest notebooks first."""
+    return {
+        client.submit(
+            execute_once,
+            run.name,
+            run.text,
+            run.seed,
+            limits,
+            pure=False,
+            priority=run.expected,
+        ): run
+        for run in runs
+    }
 
 
 def execute_once(name, text, seed, limits):
@@ -153,15 +236,18 @@ def _completed(futures):
     from distributed import as_completed
 
     for future in as_completed(futures):
-        name, seed = futures[future]
+        run = futures[future]
+        result = {
+            "name": run.name,
+            "seed": run.seed,
+            "sources": run.sources,
+            "seconds": None,
+            "claims": [],
+        }
         if future.status == "finished":
-            yield future.result()
+            yield result | future.result()
         else:
-            error = f"{name}: {future.exception()}"
-            yield {"name": name, "seed": seed, "seconds": None} | {
-                "error": error,
-                "claims": [],
-            }
+            yield result | {"error": f"{run.name}: {future.exception()}"}
 
 
 @contextmanager

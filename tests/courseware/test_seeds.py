@@ -154,3 +154,47 @@ def wait_for(condition, seconds=120):
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+def test_what_is_kept_is_not_repeated_until_the_lecture_changes(course):
+    path = course.write("week1_a/01_claims", VERIFY)
+    options = {"limits": LIMITS, "jobs": 1, "keep": True}
+    kept = course.root / "pages" / "seeds.json"
+    kept.parent.mkdir()
+
+    def executed(chosen):
+        held = seeds.run(course.root, chosen, **options)
+        content = json.loads((course.root / "_build/seeds.json").read_text())
+        return held, [result["seed"] for result in content["results"]]
+
+    assert executed([2, 1]) == (False, [1, 2])
+    one, two = seeds.read(kept)
+    assert (one["seed"], one["claims"]) == (1, 4)
+    assert one["failed"] == ["seeds are even"]
+    assert (two["seed"], two["failed"], two["error"]) == (2, [], "")
+    # What failed is asked again, what passed is not.
+    assert executed([0, 1, 2]) == (False, [0, 1])
+    assert [entry["seed"] for entry in seeds.read(kept)] == [0, 1, 2]
+    path.write_text(path.read_text() + "\n# Another word.\n")
+    assert executed([2]) == (True, [2])
+    changed = seeds.read(kept)
+    assert changed[0] == one | {"seed": 0, "failed": []}
+    assert changed[2]["sources"] != two["sources"]
+    assert len(changed) == 3
+
+
+def test_an_interrupted_run_keeps_what_was_found(course, monkeypatch):
+    course.write("week1_a/01_claims", VERIFY)
+    (course.root / "pages").mkdir()
+    completed = seeds._completed
+
+    def interrupted(futures):
+        yield next(completed(futures))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(seeds, "_completed", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        seeds.run(course.root, [0, 2], limits=LIMITS, jobs=1, keep=True)
+    (entry,) = seeds.read(course.root / "pages" / "seeds.json")
+    content = json.loads((course.root / "_build/seeds.json").read_text())
+    assert [r["seed"] for r in content["results"]] == [entry["seed"]]

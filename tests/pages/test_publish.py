@@ -1,5 +1,6 @@
 """How notebooks become the sources of the pages, on notebooks made here."""
 
+import json
 import re
 
 import nbformat.v4 as v4
@@ -7,7 +8,14 @@ import pytest
 
 from advml.checks import METADATA_KEY
 from courseware import library
-from courseware.publish import PublishError, assemble, claims, publish
+from courseware.publish import (
+    Lecture,
+    PublishError,
+    assemble,
+    claims,
+    other_seeds,
+    publish,
+)
 
 HOME = "week1_boltzmann_machines/01_first"
 CLAIM = {
@@ -212,3 +220,33 @@ def test_a_failed_claim_is_not_published(tmp_path):
     write(tmp_path / "nb", HOME, outputs=[failed])
     with pytest.raises(PublishError, match="a < b: measured 2"):
         assemble(tmp_path / "nb", tmp_path / "source", tmp_path / "nb")
+
+
+def test_pages_tell_how_other_seeds_fared_with_the_present_sources(tmp_path):
+    sources = library.fingerprint({"code": "abc"})
+    plan = [
+        ("", [Lecture("0", "Start", "", "00_start", sources=sources)]),
+        ("Week 1", [Lecture("1.1", "First", "", HOME, sources=sources)]),
+    ]
+    entry = {"notebook": HOME, "sources": sources, "claims": 3}
+    entry |= {"failed": [], "error": ""}
+    kept = [entry | {"seed": seed} for seed in (1, 2, 3, 7)]
+    kept.append(entry | {"seed": 4, "sources": "old", "failed": ["gone"]})
+    path = tmp_path / "seeds.json"
+    assert "| – | – |" in other_seeds(plan, path)
+    path.write_text(json.dumps(kept))
+    text = other_seeds(plan, path)
+    assert "Checks made in all: 12." in text
+    assert "| [Start](/00_start.ipynb) | – | – |" in text
+    assert f"| [1.1 First](/{HOME}.ipynb) | 1–3, 7 | none |" in text
+    kept[1]["failed"] = ["a < b", "a < b"]
+    kept[2]["error"] = "no end"
+    path.write_text(json.dumps(kept))
+    assert "| 1–3, 7 | a < b; no end |" in other_seeds(plan, path)
+
+
+def test_fingerprint_is_of_sources_without_parameters():
+    one = library.fingerprint({"code": "a", "src/b.py": "c"})
+    same = {"src/b.py": "c", "parameters": "seed", "code": "a"}
+    assert library.fingerprint(same) == one
+    assert library.fingerprint({"code": "a", "src/b.py": "d"}) != one
