@@ -79,12 +79,13 @@ def experiment(
     }
     unusual |= {name: kinds[name] for name in (GAUSSIAN, OURS)}
     models = {"energy": energy, "Gaussian fit": fit}
+    clean = x - data_noise**2 * slope(energy, x)
     return [
         temperature,
         judge.accuracy,
         *judge.distances(kinds),
         *detection(models, data.test, unusual),
-        picture(data.test, x, x - data_noise**2 * slope(energy, x)),
+        picture(data.test, x, clean, n_sampling_steps),
     ]
 
 
@@ -239,7 +240,7 @@ def auroc(known, others):
     return a, np.sqrt(max(square, 0))
 
 
-def picture(test, blurred, clean):
+def picture(test, blurred, clean, n_steps):
     """The first chains, and the clean images that belong to them."""
     panels = {
         "Blurred test images": test,
@@ -249,8 +250,8 @@ def picture(test, blurred, clean):
     panels = {title: images[:49] for title, images in panels.items()}
     return Picture(
         grids(panels, 7, limits=(-1.3, 1.3)),
-        "Left: the first blurred test images. Middle: the last states of "
-        "chains that started at uniform noise. Right: the clean images that "
+        "Left: the first blurred test images. Middle: chains that started at "
+        f"uniform noise, after {n_steps} steps. Right: the clean images that "
         "the energy sees in them, $\\mathbf x - \\sigma^2\\nabla E$; none is "
         "chosen.",
         "Three grids of seven by seven images: grainy handwritten digits of "

@@ -103,20 +103,25 @@ def run(experiment, name=None):
 def keep(path, content, pictures):
     """Write a result, and its pictures beside it.
 
-    The pictures come first, so that a result never names one that is not
-    there; those that only the last result named are removed at the end.
+    All is drawn before anything is written. The pictures come first, so that
+    a result never names one that is not there; those that only the last
+    result named are removed at the end.
     """
-    old = _named(path)
-    content = content | {"pictures": []}
-    for i, picture in enumerate(pictures, start=1):
-        number = f"_{i}" if len(pictures) > 1 else ""
-        name = f"{path.stem}{number}.png"
-        library.replace(path.with_name(name), png(picture.figure))
-        words = {"caption": picture.caption, "alt": picture.alt}
-        content["pictures"].append({"file": name} | words)
+    names = [f"{path.stem}.png"]
+    if len(pictures) != 1:
+        names = [f"{path.stem}_{i + 1}.png" for i in range(len(pictures))]
+    drawn = [png(picture.figure) for picture in pictures]
+    words = [
+        {"file": name, "caption": picture.caption, "alt": picture.alt}
+        for name, picture in zip(names, pictures, strict=True)
+    ]
+    content = content | {"pictures": words}
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    old = _named(path)
+    for name, data in zip(names, drawn, strict=True):
+        library.replace(path.with_name(name), data)
     library.replace(path, text)
-    for name in old - _named(path):
+    for name in old - set(names):
         path.with_name(name).unlink(missing_ok=True)
 
 

@@ -195,6 +195,18 @@ def test_a_failure_while_a_picture_is_written_leaves_the_last_result(
     assert [(tmp_path / x).read_bytes() for x in kept(tmp_path)] == before
 
 
+def test_nothing_is_written_before_all_is_drawn(tmp_path):
+    path = tmp_path / "small.json"
+    results.keep(path, {"title": "Old"}, pictures(2))
+    before = [(tmp_path / name).read_bytes() for name in kept(tmp_path)]
+    broken = results.Picture(None, "Nothing.", "Nothing.")
+    with pytest.raises(AttributeError):
+        results.keep(path, {"title": "New"}, [pictures(2)[1], broken])
+    with pytest.raises(TypeError):
+        results.keep(path, {"title": object()}, pictures(2)[::-1])
+    assert [(tmp_path / x).read_bytes() for x in kept(tmp_path)] == before
+
+
 def complete(**more):
     return dict.fromkeys(results.KEYS, "") | more
 
