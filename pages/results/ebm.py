@@ -14,6 +14,7 @@ from courseware.results import Finding, Picture, run
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 RATES = (2e-3, 1e-4), (1e-4, 0.0)
 OURS = "chains from noise"
+KEPT = "chains of the training"
 GAUSSIAN = "samples of the Gaussian fit"
 
 
@@ -46,7 +47,9 @@ def experiment(
     10 000 blurred test images. AUROC is the probability that an outlier has
     a higher energy than a blurred test image, beside the Gaussian with mean
     and covariance of the blurred training images, for as many outliers, with
-    the same noise; for samples of the model ½ is right.
+    the same noise; for samples of the model ½ is right. The chains of the
+    training have made all its steps, those from noise show what the energy
+    does by itself.
     """
     data, rng = grey_images(), np.random.default_rng([seed, 0])
     step = relative_step * data_noise**2
@@ -73,19 +76,22 @@ def experiment(
     kinds = {
         "blurred training images": data.train[:n_samples],
         OURS: x,
-        "chains of the training": chains[:n_samples],
+        KEPT: chains[:n_samples],
         GAUSSIAN: fit.sample(n_samples, rng),
         "uniform noise, the start": start,
     }
-    unusual |= {name: kinds[name] for name in (GAUSSIAN, OURS)}
+    unusual |= {name: kinds[name] for name in (GAUSSIAN, KEPT, OURS)}
     models = {"energy": energy, "Gaussian fit": fit}
-    clean = x - data_noise**2 * slope(energy, x)
+    clean = [
+        kinds[name][:49] - data_noise**2 * slope(energy, kinds[name][:49])
+        for name in (KEPT, OURS)
+    ]
     return [
         temperature,
         judge.accuracy,
         *judge.distances(kinds),
         *detection(models, data.test, unusual),
-        picture(data.test, x, clean, n_sampling_steps),
+        picture(data.test[:49], *clean, n_sampling_steps),
     ]
 
 
@@ -209,7 +215,7 @@ def detection(models, test, kinds):
     found = []
     for kind, images in kinds.items():
         for name, model in models.items():
-            same = (kind, name) == (OURS, "energy")
+            same = name == "energy" and kind in (KEPT, OURS)
             found.append(
                 Finding(
                     f"AUROC against {kind}, {name}",
@@ -240,23 +246,21 @@ def auroc(known, others):
     return a, np.sqrt(max(square, 0))
 
 
-def picture(test, blurred, clean, n_steps):
-    """The first chains, and the clean images that belong to them."""
+def picture(test, kept, ours, n_steps):
+    """The first chains, clean, beside the first test images."""
     panels = {
         "Blurred test images": test,
-        "Chains from noise": blurred,
-        "Their clean images": clean,
+        "Chains of the training": kept,
+        "Chains from noise": ours,
     }
-    panels = {title: images[:49] for title, images in panels.items()}
     return Picture(
         grids(panels, 7, limits=(-1.3, 1.3)),
-        "Left: the first blurred test images. Middle: chains that started at "
-        f"uniform noise, after {n_steps} steps. Right: the clean images that "
-        "the energy sees in them, $\\mathbf x - \\sigma^2\\nabla E$; none is "
-        "chosen.",
+        "Left: the first blurred test images. Middle: the clean images that "
+        "the energy sees in the chains of its training, "
+        "$\\mathbf x - \\sigma^2\\nabla E$. Right: the same for chains that "
+        f"started at uniform noise, after {n_steps} steps; none is chosen.",
         "Three grids of seven by seven images: grainy handwritten digits of "
-        "the test set; grainy samples of the energy; the same samples "
-        "without noise.",
+        "the test set, and clean samples of the energy twice.",
     )
 
 
