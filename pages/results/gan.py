@@ -18,7 +18,7 @@ def experiment(
     r1: float = 1.0,
     averaging: float = 0.99,
     n_samples: int = 10_000,
-    vae_epochs: int = 20,
+    vae_epochs: int = 10,
     classifier_epochs: int = 10,
 ):
     """Convolutional GAN with a gradient penalty.
