@@ -129,12 +129,14 @@ def write(notebook, path):
     replace(path, nbformat.writes(notebook) + "\n")
 
 
-def replace(path, text):
-    """Write a text file as a whole or not at all."""
+def replace(path, content):
+    """Write a file, text or bytes, as a whole or not at all."""
+    if isinstance(content, str):
+        content = content.encode("utf-8")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(content)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

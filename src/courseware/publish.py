@@ -348,17 +348,8 @@ def full_scale(found):
     parts = []
     for result in found.values():
         parts += [f"## {result['title']}", result["text"]]
-        rows = [
-            "| | Found | Published | Source |",
-            "| :--- | ---: | ---: | :--- |",
-        ]
-        for finding in result["findings"]:
-            text = results.with_error(finding["found"], finding["error"])
-            rows.append(
-                f"| {finding['quantity']} | {text} | {finding['published']} "
-                f"| {finding['source']} |"
-            )
-        parts.append("\n".join(rows))
+        parts.append(_findings(result["findings"]))
+        parts += [_picture(picture) for picture in result["pictures"]]
         settings = "; ".join(f"{k} {v}" for k, v in result["settings"].items())
         times = " s, ".join(f"{k} {v}" for k, v in result["seconds"].items())
         parts.append(
@@ -366,6 +357,31 @@ def full_scale(found):
             f"{times} s."
         )
     return "\n\n".join(parts)
+
+
+def _findings(findings):
+    """The table of what was found, beside what was published."""
+    rows = [
+        "| | Found | Published | Source |",
+        "| :--- | ---: | ---: | :--- |",
+    ]
+    for finding in findings:
+        text = results.with_error(finding["found"], finding["error"])
+        rows.append(
+            f"| {finding['quantity']} | {text} | {finding['published']} "
+            f"| {finding['source']} |"
+        )
+    return "\n".join(rows)
+
+
+def _picture(picture):
+    """A figure, from the folder of the results: `assemble` copies it whole.
+
+    Quoted, the alternative text may hold what YAML would take for its own.
+    """
+    alt = json.dumps(" ".join(picture["alt"].split()), ensure_ascii=False)
+    lines = [f"```{{figure}} /results/{picture['file']}", f":alt: {alt}"]
+    return "\n".join([*lines, "", picture["caption"], "```"])
 
 
 def benchmarks(path):
