@@ -86,7 +86,8 @@ n_compare = 16  # images on which frameworks are compared
 
 # %% [markdown]
 # Images are scaled to $[-1, 1]$, what a tanh can make. Widths are those of the TensorFlow tutorial for `dataset = "mnist"`,
-# and smaller for the digits.
+# and smaller for the digits. With MNIST the notebook runs without the checks marked `if on_digits`: what we call empirical
+# was seen on the $8\times8$ digits, and numbers in the text are theirs.
 
 # %%
 data = getattr(datasets, dataset)()
@@ -487,19 +488,20 @@ def right_side(f, f_fake, c=0.0):
 # Both sides for dampings from weak to strong:
 
 # %%
-fake = array(players()[0].sample(len(x_train), [seed, 3]))
-flat, flat_fake = x_train.reshape(-1, d).astype(float), fake.reshape(-1, d)
-labels = np.repeat([1, 0], len(flat))
+flat = x_train.reshape(-1, d).astype(float)
+some = flat[:5000]  # as many samples must fit into memory at a time
+fake = array(players()[0].sample(len(some), [seed, 3])).reshape(-1, d)
+labels = np.repeat([1, 0], len(some))
 linear = gan.DenseDiscriminator(d, (), dtype=torch.float64, device=device)
 sides, gammas = [], [0.1, 1.0, 10.0, 1000.0]
 for gamma in gammas:
     ridge = LogisticRegression(
-        C=1 / (gamma * len(flat)), solver="newton-cholesky", tol=1e-12
-    ).fit(np.concatenate([flat, flat_fake]), labels)
+        C=1 / (gamma * len(some)), solver="newton-cholesky", tol=1e-12
+    ).fit(np.concatenate([some, fake]), labels)
     linear.from_numpy([(ridge.coef_.T, ridge.intercept_)])
-    f, f_fake = array(linear(flat)), array(linear(flat_fake))
+    f, f_fake = array(linear(some)), array(linear(fake))
     right = [right_side(f, f_fake, c) for c in (0.0, 1.0)]
-    penalty = gan.r1_penalty(linear, flat)
+    penalty = gan.r1_penalty(linear, some)
     sides.append([2 * gamma * penalty.item(), *right])
 sides = np.array(sides)
 verify(
@@ -520,7 +522,7 @@ verify(
 verify(
     "large γ: the linear discriminator is the difference of means, over 2γ",
     2 * gamma * ridge.coef_[0],
-    equals=flat.mean(0) - flat_fake.mean(0),
+    equals=some.mean(0) - fake.mean(0),
     atol=max(np.abs(f).max(), np.abs(f_fake).max()),
     source="first order in 1/γ",
 )
@@ -588,7 +590,7 @@ def note(record):
         record["log-odds"].append([values["real"], values["fake"]])
         if t % every == 0:
             record["balance"].append(balance(g, d, t))
-        if t % 40 == 0:
+        if t % pause == 0:
             new = array(g.sample(n_judge, [seed, t, 1])).astype(np.float32)
             record["distance"].append(frechet_distance(real, features(new)))
             pair = log_odds(d, x_test), log_odds(d, new)
@@ -621,7 +623,7 @@ def train(n_updates, **rules):
     return g, d, average, record
 
 
-every = max(1, n_updates // 100)
+every, pause = max(1, n_updates // 100), max(40, n_updates // 25)
 strengths = (0.0, 0.1, 1.0, 10.0)
 games = {
     gamma: train(n_updates, r1=gamma, betas=(0.0, 0.99)) for gamma in strengths
@@ -646,7 +648,7 @@ for i, (gamma, (*_, record)) in enumerate(games.items()):
     if gamma:
         positive = np.where(right > 0, right, np.nan) / gamma
         axes[1].plot(t, np.sqrt(positive), ".", color=color)
-    t = 40 * np.arange(1, len(record["distance"]) + 1)
+    t = pause * np.arange(1, len(record["distance"]) + 1)
     axes[2].plot(t, record["distance"], color=color)
 axes[0].set(xlabel="update", ylabel="mean log-odds", ylim=(-1, 1.5))
 axes[0].legend(fontsize=8)
@@ -662,9 +664,9 @@ plt.show()
 # smaller at 1, hardly any at 10. Nothing turns, not even at $\gamma = 0$: without momentum the overlap of data and samples
 # seems to be friction enough ({lecture}`4.1`). What a penalty changes is the size of the slopes. Middle: they fall with
 # $\gamma$, and the virial theorem holds roughly, as far as the discriminator is near its best answer at any time. For
-# $\gamma = 0.1$ the line lies below the dots: it seems that the scale had no time to grow. For $\gamma = 10$ it lies above. Is it
-# the jitter of Adam, whose steps do not get smaller with the slope? Or a best answer that gets flatter with each update,
-# while the discriminator lags behind? **Predict** what tells them apart.
+# $\gamma = 0.1$ the line lies below the dots: it seems that the scale had no time to grow. For $\gamma = 10$ it lies above.
+# Is it the jitter of Adam, whose steps do not get smaller with the slope? Or a best answer that gets flatter with each
+# update, while the discriminator lags behind? **Predict** what tells them apart.
 #
 # Hold the generator still, and let the discriminator go on: lag dies out, jitter stays.
 
@@ -901,7 +903,7 @@ bounds = {
     for name, (*_, record) in (games | {"WGAN-GP": wasserstein}).items()
 }
 value, L, exact = bounds["WGAN-GP"].T
-t = 40 * np.arange(1, len(exact) + 1)
+t = pause * np.arange(1, len(exact) + 1)
 ax.plot(t, exact, label="exact W₁, samples")
 ax.axhline(
     found["training images"][2], color="0.5", ls=":", label="training images"
@@ -1050,7 +1052,7 @@ def balls(x, y, k):
 
 
 rng = np.random.default_rng([seed, 8])
-train_features = features(x_train[:1442])
+train_features = features(x_train[:5000])
 half = len(train_features) // 2
 numbers = []
 for _ in range(20):
@@ -1097,7 +1099,7 @@ perfect = np.array(
     ]
 )
 on_features = [
-    precision_recall(real, train_features[rng.permutation(1442)[:n_judge]])[0]
+    precision_recall(real, rng.permutation(train_features)[:n_judge])[0]
     for _ in range(8)
 ]
 fig, ax = plt.subplots(figsize=(5.5, 2.6))
@@ -1351,12 +1353,13 @@ show_table(
         ["γ = 0", *without[1:]],
     ],
 )
-verify(
-    "slope at the end: history lost, over the right penalty",
-    broken[2] / right[2],
-    at_least=2,
-    source="empirical bound: fifty seeds gave 4.1 or more",
-)
+if on_digits:
+    verify(
+        "slope at the end: history lost, over the right penalty",
+        broken[2] / right[2],
+        at_least=2,
+        source="empirical bound: fifty seeds gave 4.1 or more",
+    )
 
 # %% [markdown]
 # No message, no wrong shape. Three tests would find it: a derivative by finite differences, as in the tests of this course;

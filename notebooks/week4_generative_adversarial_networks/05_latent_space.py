@@ -90,7 +90,9 @@ judge_epochs = 60
 
 # %% [markdown]
 # The game is that of {lecture}`4.4`, with $\gamma = 1$ and averaged weights, and the judge its classifier. A second
-# generator gets the same networks, only 50 images, and half as many updates. We will need it as a culprit.
+# generator gets the same networks, only 50 images, and half as many updates. We will need it as a culprit. (With MNIST the
+# notebook runs without the checks marked `if on_digits`: what we call empirical was seen on the $8\times8$ digits, and
+# numbers in the text are theirs.)
 
 # %%
 data = getattr(datasets, dataset)()
@@ -638,12 +640,13 @@ plt.show()
 #
 # and the left side is the part of the variance of $p_a$ that *any* linear function of $\mathbf z$ can explain at best. (In
 # the numerator one half of the draws multiplies the other, as their noise is independent; the square of one mean of $n$
-# draws would be too large by about $n_z\langle p_a^2\rangle/n$.)
+# draws would be too large by about $n_z\langle p_a^2\rangle/n$. So the estimate may fall below zero, by its standard error.)
 
 # %%
 half = n_field // 2
 linear = (products[:half].mean(0) * products[half:].mean(0)).sum(1)
 linear /= p.var(0)
+error = np.sqrt((products.var(0) ** 2).sum(1)) / half / p.var(0)
 show_table(
     ["class", "share", "norm of the mean latent", "linear part of variance"],
     [
@@ -654,7 +657,7 @@ show_table(
 verify(
     "linear part of the variance of a class",
     linear,
-    at_least=0.1 if on_digits else 0,
+    at_least=0.1 if on_digits else -5 * error,
     at_most=0.5 if on_digits else 1,
     source="Bessel's inequality, and empirical (see the text)",
 )
