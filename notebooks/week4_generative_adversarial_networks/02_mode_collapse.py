@@ -48,7 +48,7 @@ torch.set_num_threads(1)  # the networks here are too small to share out
 # %% tags=["parameters"]
 seed = 0
 n_ring = 1000  # updates of each game on the ring
-n_grid = 3000  # and of the annealed game on the grid
+n_grid = 2000  # and on the grid
 n_games = 3  # of each kind on the ring
 
 # %% [markdown]
@@ -276,7 +276,7 @@ verify(
 # %% [markdown]
 # The data have the size of a few units, and so has $\mathbf z$: a typical slope is one. Ninety per cent ask for places that
 # are ten to twenty times steeper, and a perfect score for a hundred. So 90 % is our target. It takes a deep generator: each
-# layer multiplies slopes. Ours has three hidden layers of 64 tanh units.
+# layer multiplies slopes. Ours has four hidden layers of 64 tanh units; what fewer can do we shall see.
 #
 # ## The game, out of the box
 #
@@ -328,12 +328,12 @@ watched = np.random.default_rng([seed, 1]).standard_normal((500, 2))
 
 
 # %%
-def play(number, n_updates, data=ring, when=(), width=64, **options):
+def play(number, n_updates, data=ring, when=(), depth=4, width=64, **options):
     """One game: its score, its players, and pictures at some updates."""
     reach = 1.25 * np.abs(data.centres).max()
     made = {"activation": "tanh", "device": "cpu"}
     generator = gan.DenseGenerator(
-        2, 2, (64, 64, 64), reach=2.0, seed=[seed, number, 0], **made
+        2, 2, (64,) * depth, reach=2.0, seed=[seed, number, 0], **made
     )
     discriminator = gan.DenseDiscriminator(
         2, (width, width), sharpness=3.0, reach=reach,
@@ -346,7 +346,7 @@ def play(number, n_updates, data=ring, when=(), width=64, **options):
             with torch.no_grad():
                 pictures.append(generator(watched).numpy())
 
-    options = {"batch_size": 256, "seed": [seed, number, 2]} | options
+    options = {"batch_size": 128, "seed": [seed, number, 2]} | options
     options |= {"n_updates": n_updates, "callback": watch}
     gan.train(generator, discriminator, data.train, **options)
     x = generator.sample(n, seed=[seed, number, 3]).numpy()
@@ -395,9 +395,9 @@ plt.show()
 # settled even on a part of the data. The discriminator learns that a place is fake. The generator leaves for where the
 # log-odds are high, and the discriminator follows. So the players of {lecture}`4.1` chase each other. But there we found
 # that alternating steps do not blow up, and that the width of the data damps. Here little is damped after hundreds of
-# updates. (Once samples overlap the data their width does damp, and most such games settle within thousands of updates. Some
-# then freeze into the illness of the opening: at seed 0, after 3000 updates, game 0 made five modes of eight, with 91 % of
-# its samples good.) What drives the rotation?
+# updates. (Patience did not help: with three seeds, games of 3000 updates ended without one good sample. A generator with a
+# layer less did settle within thousands of updates in most games. Some of them froze into the illness of the opening: one
+# had five modes of eight, with 91 % of its samples good.) What drives the rotation?
 #
 # ## Momentum is delay, and delay drives
 #
@@ -496,7 +496,7 @@ plt.show()
 
 # %% [markdown]
 # So there are two cures: more friction, or less delay. Friction alone was not reliable when we tried: with $\gamma = 3$ and
-# momentum, the games of seeds 0, 11 and 42 had 8, 8 and 1 modes. (Adam divides by the size of its slopes, so its step is not
+# momentum, the games of seeds 0, 11 and 42 had 0, 6 and 0 modes. (Adam divides by the size of its slopes, so its step is not
 # ours, and $\gamma_c$ cannot be read off.) So take out the momentum, and leave all other settings: $\beta_1 = 0$. Then
 # *calm* the game further: $\beta_2 = 0.99$, a larger rate that falls to zero, and a little friction, $\gamma = 0.1$. To see
 # that it is the momentum which matters, we also put it back into the calmed game, and nothing else. Last, one calmed game
@@ -541,16 +541,16 @@ head = ["setting", "game", "coverage", "quality", "imbalance (nats)"]
 show_table(head, rows_of(kinds, 8))
 
 # %% [markdown]
-# Out goes the *momentum*, and modes are back, in most games all of them, though the samples are still rough, since a
-# constant rate keeps the players shaking. The falling rate brings the quality. Put the momentum back, and most of it is
-# lost. (Of twelve such games with several seeds the best had 23 % of good samples, and ten at most 3 %.) In its one game the
-# Wasserstein critic has the best balance.
+# Out goes the *momentum*, and modes are back, in half of the games all of them, though the samples are still rough, since a
+# constant rate keeps the players shaking. The falling rate brings the quality. Put the momentum back, and all is lost. (In
+# six such games with three seeds at most half a per cent of the samples were good, where calmed games have 94 % or more.)
+# The Wasserstein critic, in its one game, has all modes, too.
 
 # %%
 verify(
     "quality of each game out of the box",
     [game.quality for game in plain],
-    at_most=0.8,
+    at_most=0.5,
     source="empirical",
 )
 verify(
@@ -568,10 +568,9 @@ verify(
 )
 
 # %% [markdown]
-# Is the target reached? On average, yes: with nine seeds, 0 to 5, 7, 11 and 42, calmed games had all eight modes each and a
-# quality of 0.88 to 0.93, about 0.91 in the mean. Single games, and the three games of an unlucky seed, can miss 90 % by one
-# or two per cent, and no finite number of games excludes a lost mode. So the bounds called empirical leave a margin. (Of
-# nineteen games out of the box none had a quality above 0.2.)
+# Is the target reached? In all games that we played: with five seeds, 0 to 3 and 7, fourteen calmed games had all eight
+# modes each and a quality of 0.943 to 0.969. But no finite number of games excludes a lost mode, and bounds that we call
+# empirical leave a margin. (Of twelve games out of the box, seeds 0 to 3, none had a quality above 0.01.)
 
 # %%
 verify(
@@ -581,16 +580,16 @@ verify(
     source="8 each if none is lost",
 )
 verify(
-    "calmed: mean quality",
-    np.mean([game.quality for game in calm]),
-    at_least=0.85,
-    source="empirical; 0.989 is perfect, VEEGAN (2017) has 0.53",
+    "calmed: quality of each game",
+    [game.quality for game in calm],
+    at_least=0.9,
+    source="the target; 0.989 is perfect, VEEGAN (2017) has 0.53",
 )
 verify(
-    "imbalance: Wasserstein, over the mean of the calmed games",
-    far.divergence / np.mean([game.divergence for game in calm]),
-    at_most=0.5,
-    source="one game; empirical",
+    "calmed, Wasserstein: quality",
+    far.quality,
+    at_least=0.6,
+    source="empirical",
 )
 
 # %% [markdown]
@@ -666,11 +665,13 @@ verify(
 # %% [markdown]
 # The first generator is easily told from the data, not because modes are missing but because few samples are good: one
 # question finds much of the $2\log 2 = 1.39$ that are possible. Its discriminator, always late, finds far less, and may even
-# have $V + \log 4 < 0$. In the calmed game both find a few hundredths of a nat: little is left but the bridges.
+# have $V + \log 4 < 0$. In the calmed game both find about a hundredth of a nat: little is left but the bridges.
+#
+# ## Each layer multiplies slopes
 #
 # Does the theorem hold for our generators? Their measured shares $q_k$ demand a least slope. The product of the spectral
 # norms of the layers is an upper bound of all slopes, since tanh is never steeper than one. What we find by differentiating
-# at many points must lie between them. (It does, far above what is demanded: the theorem is for the best generator.)
+# at many points must lie between them.
 
 
 # %%
@@ -701,25 +702,48 @@ def three_slopes(game, data):
 
 
 # %% [markdown]
-# All three, for each of the calmed games:
+# If depth is what makes a generator steep, a shallow one cannot have high quality, however well its game is calmed. We play
+# the calmed game 0 with fewer hidden layers. **Predict** the quality with one.
 
 # %%
-found = np.array([three_slopes(game, ring) for game in calm])
+depths = (1, 2, 3)
+layered = [play(0, n_ring, r1=0.1, depth=k, **calming) for k in depths]
+layered.append(calm[0])
+found = np.array([three_slopes(game, ring) for game in layered])
+qualities = [game.quality for game in layered]
 show_table(
-    ["game", "demanded by quality", "largest found", "product of norms"],
-    [[f"{k}", *(f"‹{v:.0f}›" for v in row)] for k, row in enumerate(found)],
+    ["hidden layers", "quality", "slope demanded", "largest found", "bound"],
+    [
+        [f"{k}", quality, *(f"‹{v:.1f}›" for v in row)]
+        for k, (quality, row) in enumerate(
+            zip(qualities, found, strict=True), start=1
+        )
+    ],
 )
+
+# %% [markdown]
+# One layer makes a broad band along the ring, a tenth of it good, and each further one makes the borders sharper. The largest
+# slopes lie far above what is demanded: the theorem is for the best generator, with the same slope on all borders. The bound,
+# the product of norms, lies far above all slopes: it supposes that every layer stretches the same direction.
+
+# %%
 verify(
-    "slopes: found over demanded",
+    "slopes of one to four layers: found over demanded",
     found[:, 1] / found[:, 0],
     at_least=1,
     source="eq-gan-bridge",
 )
 verify(
-    "slopes: found, over the product of norms",
+    "slopes of one to four layers: found, over the product of norms",
     found[:, 1] / found[:, 2],
     at_most=1,
     source="chain rule",
+)
+verify(
+    "quality that the second layer adds, and the third with the fourth",
+    np.diff(np.take(qualities, [0, 1, 3])),
+    at_least=0.1,
+    source="deeper is steeper; the margin is empirical",
 )
 
 # %% [markdown]
@@ -739,7 +763,7 @@ scan += [play(0, n_ring, r1=g, **calming) for g in frictions[1:]]
 # %% [markdown]
 # Quality falls slowly at first. Then the game breaks down.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Left: quality and coverage divided by eight against friction on a logarithmic axis. Quality falls slowly from about 0.9 to about 0.8 at ten, and to near zero at a hundred; coverage is one until ten and then drops. Right: samples at friction one hundred lie on threads that miss most modes."}, "figure": {"caption": "Left: what friction costs on the ring, without momentum. Right: samples at γ = 100.", "name": "fig-collapse-friction"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Left: quality and coverage divided by eight against friction on a logarithmic axis. Quality falls slowly from above 0.9 to about 0.9 at ten, and far down at a hundred; coverage is one until ten and then drops. Right: samples at friction one hundred lie on threads that miss most modes."}, "figure": {"caption": "Left: what friction costs on the ring, without momentum. Right: samples at γ = 100.", "name": "fig-collapse-friction"}}
 fig, axes = plt.subplots(1, 2, figsize=(6.6, 2.7), width_ratios=(1.4, 1))
 axes[0].semilogx(frictions, [g.quality for g in scan], "o-", label="quality")
 covered = [g.n_covered / 8 for g in scan]
@@ -761,28 +785,31 @@ plt.show()
 verify(
     "quality lost between γ = 0.1 and 100",
     scan[0].quality - scan[-1].quality,
-    at_least=0.1,
-    source="over-damped: rate 1/4γ; empirical, 0.41 or more was found",
+    at_least=0.3,
+    source="over-damped: rate 1/4γ; empirical, 0.6 or more was found",
 )
 
 # %% [markdown]
 # ## The grid: a quench
 #
 # Twenty-five modes, two apart. **Predict**: will the calmed game of the ring find them all? We give the discriminator 128
-# units per layer, to see the finer plane, and leave out the friction, so that noise will be the only difference between two
-# games of equal length.
+# units per layer, to see the finer plane, and twice as many samples per update. The generator goes without its fourth hidden
+# layer at first, and the game without friction, so that two games of equal length will differ in one thing only. Beside it
+# we play out of the box, with all four layers.
 
 # %%
-wide = calming | {"width": 128}
-quench = play(0, n_grid, grid, **wide)
+wide = {"width": 128, "batch_size": 256}
+cool = calming | wide
+boxed = play(0, n_grid, grid, **default, **wide)
+quench = play(0, n_grid, grid, depth=3, **cool)
 
 # %% [markdown]
-# It misses modes or starves them (see the table below; one lost mode of 25 costs $\log\frac{25}{24} = 0.04$ nats), although
-# nothing circles now. Yet the quality is high, and was higher in all our games than that of the annealed game below: whoever
-# looks at samples one by one will prefer it. The generator settled early on the modes that it happened to hit, and its
-# discriminator is sharp enough to hold it there. From a lost mode comes no force: $\nabla f$ is felt only where samples are.
-# This is a *quench*: the full details of the data from the first update, so a melt that froze at once, with defects. (A
-# blunter discriminator, with 64 units, lost fewer in the games that we tried.)
+# Out of the box nothing has settled. The calmed game misses modes or starves them (see the table below; one lost mode of 25
+# costs $\log\frac{25}{24} = 0.04$ nats), although nothing circles now. Yet the quality is high, higher than that of the
+# annealed game of equal depth below: whoever looks at samples one by one will prefer it. The generator settled early on the modes that it
+# happened to hit, and its discriminator is sharp enough to hold it there. From a lost mode comes no force: $\nabla f$ is felt
+# only where samples are. This is a *quench*: the full details of the data from the first update, so a melt that froze at
+# once, with defects.
 #
 # The cure is as old as metallurgy. Heat, and cool slowly. Add normal noise of width $\sigma_t$ to data *and* samples before
 # the discriminator sees them {cite}`arjovsky2017,sonderby2017`. Both densities are then convolved with one Gaussian, so
@@ -817,18 +844,25 @@ verify(
 )
 
 # %% [markdown]
-# Now anneal.
+# Now anneal, first the same players, and then with the fourth layer.
 
 # %%
 when = [n_grid * k // 10 for k in (1, 2, 4, 10)]
-annealed = play(0, n_grid, grid, when, instance_noise=1.0, **wide)
-kinds = {"quench": [quench], "annealed": [annealed]}
+hot = cool | {"instance_noise": 1.0}
+shallow = play(0, n_grid, grid, depth=3, **hot)
+annealed = play(0, n_grid, grid, when, **hot)
+kinds = {
+    "out of the box, four layers": [boxed],
+    "quench, three layers": [quench],
+    "annealed, three layers": [shallow],
+    "annealed, four layers": [annealed],
+}
 show_table(head, rows_of(kinds, 25))
 
 # %% [markdown]
 # The noise melts the details, and they come back everywhere:
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Five pictures on a grid of five by five circles. The quench: most circles are filled, some are empty. The annealed game: first a filled square, then one with bumps, then clusters at all circles, finally points in all circles with few in between."}, "figure": {"caption": "The grid: the quench at its end, and the annealed game at four widths of the noise. Circles are ten times as wide as the modes.", "name": "fig-collapse-grid"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Five pictures on a grid of five by five circles. The quench: most circles are filled, some are empty. The annealed game with four layers: first a filled square, then one with bumps, then clusters at all circles, finally points in all circles with few in between."}, "figure": {"caption": "The grid: the quench at its end, and the annealed game with four layers at four widths of the noise. Circles are ten times as wide as the modes.", "name": "fig-collapse-grid"}}
 fig, axes = plt.subplots(1, 5, figsize=(7.4, 1.8))
 look(axes[0], quench.samples[:500], grid, "quench")
 for ax, points, t in zip(axes[1:], annealed.pictures, when, strict=True):
@@ -840,7 +874,7 @@ plt.show()
 # What does the generator do with the plane of $\mathbf z$? Colour each point by the mode that it goes to, and leave bridges
 # white.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Two maps of the latent plane. Left, the ring: eight coloured regions around the origin, separated by thin white lines. Right, the grid: twenty-five coloured cells, the outer ones open to infinity, with thin white borders."}, "figure": {"caption": "The latent plane of the ring's generator (left) and of the annealed one of the grid (right). Colours: modes; white: no good sample. Circles hold 39 %, 86 % and 99 % of the probability.", "name": "fig-collapse-latent"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two maps of the latent plane. Left, the ring: eight coloured regions around the origin, separated by thin white lines. Right, the grid: twenty-five coloured regions, cells and long strips around the origin and wide ones that are open to infinity, with thin white borders."}, "figure": {"caption": "The latent plane of the ring's generator (left) and of the annealed one of the grid (right). Colours: modes; white: no good sample. Circles hold 39 %, 86 % and 99 % of the probability.", "name": "fig-collapse-latent"}}
 axis = np.linspace(-3.2, 3.2, 401)
 plane = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
 fig, axes = plt.subplots(1, 2, figsize=(6.8, 3.3))
@@ -862,31 +896,40 @@ plt.show()
 # %% [markdown]
 # Countries with thin borders: steep on the borders, flat inside. All hold about the same probability; the inner ones are
 # small where $\mathbf z$ is dense. The shape suggests an economy of borders: half-spaces have the least for their
-# probability. The claims:
+# probability. The claims, and the target first:
 
 # %%
 verify(
-    "annealed: modes covered",
+    "annealed, four layers: modes covered",
     annealed.n_covered,
     at_least=24,
     source="25 if none is lost",
 )
 verify(
-    "quality: quench and annealed",
-    [quench.quality, annealed.quality],
-    at_least=0.85,
-    source="empirical; 0.989 is perfect, VEEGAN (2017) has 0.40",
+    "annealed, four layers: quality",
+    annealed.quality,
+    at_least=0.9,
+    source="the target; 0.989 is perfect, VEEGAN (2017) has 0.40",
+)
+verify(
+    "out of the box: quality",
+    boxed.quality,
+    at_most=0.5,
+    source="empirical",
 )
 
 # %% [markdown]
-# And the two games compared, after equal numbers of updates. (Of quenches with six seeds, after 2000 or 3000 updates, each
-# had 19 to 24 modes and an imbalance of 0.24 to 0.49; annealed games had 25 modes and 0.01 to 0.07, and after 3000 updates a
-# quality of 0.92 to 0.95.)
+# And what the noise alone has done, after equal numbers of updates. (With three layers and four seeds, quenches had 22 to
+# 24 modes and an imbalance of 0.25 to 0.42, annealed games 25 modes and 0.03 to 0.07. With four layers the annealed games
+# had 25 modes, an imbalance of 0.01 to 0.02, and 94 to 95 % of good samples. Depth heals much by itself, since a steeper
+# map can still cross a gap: of seven quenches with four layers five had 25 modes. But one had 23, and one 21. And a
+# Wasserstein critic with gradient penalty, annealed for 1500 updates with four layers, had 25 modes and the best balance of
+# all, 0.006 or 0.007, but only 86 or 87 % of good samples, with three seeds.)
 
 # %%
 verify(
-    "imbalance: quench minus annealed",
-    quench.divergence - annealed.divergence,
+    "imbalance at three layers: quench minus annealed",
+    quench.divergence - shallow.divergence,
     at_least=0,
     source="empirical",
 )
