@@ -275,15 +275,16 @@ verify(
 
 # %% [markdown]
 # The data have the size of a few units, and so has $\mathbf z$: a typical slope is one. Ninety per cent ask for places that
-# are ten to twenty times steeper, and a perfect score for a hundred. So 90 % is our target. It takes a deep generator: each
-# layer multiplies slopes. Ours has four hidden layers of 64 tanh units; what fewer can do we shall see.
+# are ten to twenty times steeper, and a perfect score for more than a hundred. So 90 % is our target. A deep generator gets
+# there with modest weights, since each layer can multiply slopes. Ours has four hidden layers of 64 tanh units; three barely
+# reach the target, as we shall see.
 #
 # ## The game, out of the box
 #
 # Losses and penalties are {eq}`eq-gan-losses`, {eq}`eq-gan-r1` and {eq}`eq-gan-gradient-penalty` of {lecture}`4.1`. As in
 # the code, $f$ is the log-odds $\ell$ or the critic, and $\varsigma$ the softplus. In the loop `u` mixes data and samples
-# for the penalty, `e` is the noise of the last section, `seen` and `average` are for {lecture}`4.3`. The generator steps on
-# the batch that the discriminator has just seen.
+# for the penalty, `e` is the noise of the section on the grid, `seen` and `average` are for {lecture}`4.3`. The generator
+# steps on the batch that the discriminator has just seen.
 
 # %%
 show_source(gan._Game.update, gan._Game._discriminator_step)
@@ -372,7 +373,7 @@ plain = [play(k, n_ring, when=times, **default) for k in range(n_games)]
 # Each row is one game.
 
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Rows of five pictures each, one row for each game. The latent points form blobs, threads or open loops, some across the ring of eight circles and some outside it, at another place in each picture; few lie in a circle."}, "figure": {"caption": "Adam out of the box: where the generator puts the same 500 latent points, at five times; one row for each game. Circles mark the modes, ten times as wide as they are.", "name": "fig-collapse-plain"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Rows of five pictures each, one row for each game. The latent points form blobs, threads or open loops, some across the ring of eight circles and some outside it, at another place in each picture; at most one or two circles of a picture hold points."}, "figure": {"caption": "Adam out of the box: where the generator puts the same 500 latent points, at five times; one row for each game. Circles mark the modes, ten times as wide as they are.", "name": "fig-collapse-plain"}}
 def look(ax, points, data, title=""):
     """Points among the modes of the data."""
     ax.plot(*points.T, ".", ms=1.5)
@@ -542,7 +543,8 @@ show_table(head, rows_of(kinds, 8))
 
 # %% [markdown]
 # Out goes the *momentum*, and modes are back, in half of the games all of them, though the samples are still rough, since a
-# constant rate keeps the players shaking. The falling rate brings the quality. Put the momentum back, and all is lost. (In
+# constant rate keeps the players shaking. The other changes, the falling rate among them,
+# bring the quality. Put the momentum back, and all is lost. (In
 # six such games with three seeds at most half a per cent of the samples were good, where calmed games have 94 % or more.)
 # The Wasserstein critic, in its one game, has all modes, too.
 
@@ -550,7 +552,7 @@ show_table(head, rows_of(kinds, 8))
 verify(
     "quality of each game out of the box",
     [game.quality for game in plain],
-    at_most=0.5,
+    at_most=0.3,
     source="empirical",
 )
 verify(
@@ -568,9 +570,11 @@ verify(
 )
 
 # %% [markdown]
-# Is the target reached? In all games that we played: with five seeds, 0 to 3 and 7, fourteen calmed games had all eight
-# modes each and a quality of 0.943 to 0.969. But no finite number of games excludes a lost mode, and bounds that we call
-# empirical leave a margin. (Of twelve games out of the box, seeds 0 to 3, none had a quality above 0.01.)
+# Is the target reached? In all games that we played: three each with seeds 0 to 3 and two with seed 7 had all eight modes
+# and a quality of 0.943 to 0.969. But no finite number of games excludes a lost mode, and bounds that we call empirical
+# leave a margin. The imbalance is not perfect: about 0.016, where counting noise alone gives $(K-1)/2n = 0.0007$. Since
+# $\operatorname{KL}\approx\frac12\langle\delta^2\rangle$ for relative errors $\delta$ of the weights, these are off by 18 %.
+# (Of twelve games out of the box, seeds 0 to 3, none had a quality above 0.01.)
 
 # %%
 verify(
@@ -663,9 +667,10 @@ verify(
 )
 
 # %% [markdown]
-# The first generator is easily told from the data, not because modes are missing but because few samples are good: one
-# question finds much of the $2\log 2 = 1.39$ that are possible. Its discriminator, always late, finds far less, and may even
-# have $V + \log 4 < 0$. In the calmed game both find about a hundredth of a nat: little is left but the bridges.
+# The first generator is easily told from the data: hardly a sample is good, and one question finds nearly all of the
+# $2\log 2 = 1.39$ that are possible. Its discriminator, always late, finds far less, and may even have $V + \log 4 < 0$. In
+# the calmed game both find about a hundredth of a nat. Both numbers are lower bounds: a better discriminator could find
+# more, such as the uneven weights, or wrong shapes within modes.
 #
 # ## Each layer multiplies slopes
 #
@@ -702,8 +707,9 @@ def three_slopes(game, data):
 
 
 # %% [markdown]
-# If depth is what makes a generator steep, a shallow one cannot have high quality, however well its game is calmed. We play
-# the calmed game 0 with fewer hidden layers. **Predict** the quality with one.
+# If it is depth that makes a generator steep within a thousand updates, a shallow one will not reach high quality, however
+# well its game is calmed. (Large weights would do it, too, but they must first be learned.) We play the calmed game 0 with
+# fewer hidden layers. **Predict** the quality with one.
 
 # %%
 depths = (1, 2, 3)
@@ -722,9 +728,10 @@ show_table(
 )
 
 # %% [markdown]
-# One layer makes a broad band along the ring, a tenth of it good, and each further one makes the borders sharper. The largest
-# slopes lie far above what is demanded: the theorem is for the best generator, with the same slope on all borders. The bound,
-# the product of norms, lies far above all slopes: it supposes that every layer stretches the same direction.
+# With one layer a twentieth of the samples is good. Each further layer sharpens the borders: the largest slope grows by
+# factors of about 7, 3 and 2, with less gain each time. It is some ten times what is demanded, since the theorem is for the
+# best generator, with the same slope on all borders. The product of norms is two to six times the largest slope that we
+# find: it supposes that every layer stretches the same direction, where no tanh is flat.
 
 # %%
 verify(
@@ -740,10 +747,16 @@ verify(
     source="chain rule",
 )
 verify(
+    "largest slope: with the second layer over without, and the third",
+    found[1:3, 1] / found[:2, 1],
+    at_least=1.5,
+    source="layers multiply slopes; the margin is empirical",
+)
+verify(
     "quality that the second layer adds, and the third with the fourth",
     np.diff(np.take(qualities, [0, 1, 3])),
     at_least=0.1,
-    source="deeper is steeper; the margin is empirical",
+    source="the margin is empirical",
 )
 
 # %% [markdown]
@@ -786,16 +799,16 @@ verify(
     "quality lost between γ = 0.1 and 100",
     scan[0].quality - scan[-1].quality,
     at_least=0.3,
-    source="over-damped: rate 1/4γ; empirical, 0.6 or more was found",
+    source="over-damped: rate 1/4γ; the margin is empirical",
 )
 
 # %% [markdown]
 # ## The grid: a quench
 #
 # Twenty-five modes, two apart. **Predict**: will the calmed game of the ring find them all? We give the discriminator 128
-# units per layer, to see the finer plane, and twice as many samples per update. The generator goes without its fourth hidden
-# layer at first, and the game without friction, so that two games of equal length will differ in one thing only. Beside it
-# we play out of the box, with all four layers.
+# units per layer, to see the finer plane, and twice as many samples per update, and leave out the friction, so that this
+# game and the annealed one below will differ in the noise alone. And we begin with three hidden layers: with four, most such
+# games find all modes by themselves (numbers below), and the illness would not show. Out of the box we play with all four.
 
 # %%
 wide = {"width": 128, "batch_size": 256}
@@ -804,12 +817,10 @@ boxed = play(0, n_grid, grid, **default, **wide)
 quench = play(0, n_grid, grid, depth=3, **cool)
 
 # %% [markdown]
-# Out of the box nothing has settled. The calmed game misses modes or starves them (see the table below; one lost mode of 25
-# costs $\log\frac{25}{24} = 0.04$ nats), although nothing circles now. Yet the quality is high, higher than that of the
-# annealed game of equal depth below: whoever looks at samples one by one will prefer it. The generator settled early on the modes that it
-# happened to hit, and its discriminator is sharp enough to hold it there. From a lost mode comes no force: $\nabla f$ is felt
-# only where samples are. This is a *quench*: the full details of the data from the first update, so a melt that froze at
-# once, with defects.
+# Nothing circles in the calmed game now. But its generator settles early, on the modes that it happens to hit, and its
+# discriminator is sharp enough to hold it there. From a lost mode comes hardly a force: $\nabla f$ is felt only where
+# samples are, and there only bridges pass by. This is a *quench*: the full details of the data from the first update, so a
+# melt that freezes at once, with defects.
 #
 # The cure is as old as metallurgy. Heat, and cool slowly. Add normal noise of width $\sigma_t$ to data *and* samples before
 # the discriminator sees them {cite}`arjovsky2017,sonderby2017`. Both densities are then convolved with one Gaussian, so
@@ -825,7 +836,7 @@ quench = play(0, n_grid, grid, depth=3, **cool)
 #
 # On the right is our schedule, zero in the last fifth of the $T$ updates. At $\sigma_0 = 1$ the ripple is a hundredth: one
 # hill without details. At $\sigma_t = 0.6$, before a fifth of the time has passed, it is a third. The modes appear while
-# samples are still near all of them.
+# samples are still near all of them. (In the samples one will see it later: a weak ripple is a weak force.)
 
 # %%
 s, x = 2.0, np.linspace(0, 2, 201)
@@ -860,9 +871,12 @@ kinds = {
 show_table(head, rows_of(kinds, 25))
 
 # %% [markdown]
-# The noise melts the details, and they come back everywhere:
+# Out of the box nothing has settled. The quench misses modes or starves them. Coverage is lenient, one good sample of 5000
+# is enough for it; the imbalance tells more. A lost mode costs $\log\frac{25}{24} = 0.04$ nats, and 0.28 nats are six lost
+# modes, $\log\frac{25}{19}$. Yet its quality is as high as that of any game here, or higher: whoever looks at samples one by
+# one will prefer it. The noise melts the details, and they come back everywhere:
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Five pictures on a grid of five by five circles. The quench: most circles are filled, some are empty. The annealed game with four layers: first a filled square, then one with bumps, then clusters at all circles, finally points in all circles with few in between."}, "figure": {"caption": "The grid: the quench at its end, and the annealed game with four layers at four widths of the noise. Circles are ten times as wide as the modes.", "name": "fig-collapse-grid"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Five pictures on a grid of five by five circles. The quench: some twenty circles hold a cluster, the others are empty or nearly so. The annealed game with four layers: first a filled square, then one that is denser along its edges, then clusters that are joined to strings along the rows, finally a cluster in every circle with few points in between."}, "figure": {"caption": "The grid: the quench at its end, and the annealed game with four layers at four widths of the noise. Circles are ten times as wide as the modes.", "name": "fig-collapse-grid"}}
 fig, axes = plt.subplots(1, 5, figsize=(7.4, 1.8))
 look(axes[0], quench.samples[:500], grid, "quench")
 for ax, points, t in zip(axes[1:], annealed.pictures, when, strict=True):
@@ -894,9 +908,9 @@ for ax, game, data in zip(
 plt.show()
 
 # %% [markdown]
-# Countries with thin borders: steep on the borders, flat inside. All hold about the same probability; the inner ones are
-# small where $\mathbf z$ is dense. The shape suggests an economy of borders: half-spaces have the least for their
-# probability. The claims, and the target first:
+# Countries with thin borders: steep on the borders, flat inside. All hold the same probability, within some twenty per cent
+# (0.02 nats of imbalance); the inner ones are small where $\mathbf z$ is dense. The shape suggests an economy of borders:
+# half-spaces have the least for their probability. The claims, and the target first:
 
 # %%
 verify(
@@ -914,15 +928,16 @@ verify(
 verify(
     "out of the box: quality",
     boxed.quality,
-    at_most=0.5,
+    at_most=0.3,
     source="empirical",
 )
 
 # %% [markdown]
 # And what the noise alone has done, after equal numbers of updates. (With three layers and four seeds, quenches had 22 to
 # 24 modes and an imbalance of 0.25 to 0.42, annealed games 25 modes and 0.03 to 0.07. With four layers the annealed games
-# had 25 modes, an imbalance of 0.01 to 0.02, and 94 to 95 % of good samples. Depth heals much by itself, since a steeper
-# map can still cross a gap: of seven quenches with four layers five had 25 modes. But one had 23, and one 21. And a
+# had 25 modes, an imbalance of 0.01 to 0.02, and 94 to 95 % of good samples. Depth heals much by itself, perhaps since a
+# steeper map can still cross a gap: of seven quenches with four layers five had 25 modes, and an imbalance of 0.01 to 0.07.
+# But one had 23 modes and 0.28, and one 21 and 0.19. And a
 # Wasserstein critic with gradient penalty, annealed for 1500 updates with four layers, had 25 modes and the best balance of
 # all, 0.006 or 0.007, but only 86 or 87 % of good samples, with three seeds.)
 
@@ -930,7 +945,7 @@ verify(
 verify(
     "imbalance at three layers: quench minus annealed",
     quench.divergence - shallow.divergence,
-    at_least=0,
+    at_least=0.02,
     source="empirical",
 )
 demanded, largest, possible = three_slopes(annealed, grid)
@@ -989,7 +1004,9 @@ verify(
 # ::::
 #
 # The mean age is $\beta/(1-\beta) = -\frac13$ steps: the average extrapolates, it looks ahead to where the slope will be.
-# The rate is $\tau/4 < 0$. Negative momentum damps a game {cite}`gidel2019`.
+# The rate is $\tau/4 < 0$. Negative momentum damps a game {cite}`gidel2019`. (For $\tau < 0$ {eq}`eq-gan-delay` has a second
+# root, $\lambda \approx -1/\tau = +30$. It is not one of the game: it changes much within one step, where small steps were
+# assumed. The exact average forgets, by the factor $\beta = -\frac12$ per step.)
 
 # %% tags=["solution"]
 h, beta = 0.1, -0.5
@@ -1079,7 +1096,7 @@ verify(
 )
 
 # %% [markdown]
-# The weights are learned. The game compares densities, not lists of modes.
+# The weights are learned, each to some 17 %. The game compares densities, not lists of modes.
 #
 # ::::{solution-end}
 # ::::
@@ -1087,9 +1104,9 @@ verify(
 # ## Summary
 #
 # Coverage, quality and imbalance say what a generator has forgotten, and a perfect sampler's scores are known; a continuous
-# map needs steep borders between modes, and a theorem says how steep. On the ring the default game wanders before it
-# settles: momentum is delay, delay drives the rotation of the game, and taking it out brings the modes back. On the grid a
-# game without noise freezes with modes missing, and noise that is turned down slowly brings them back; the value of the
-# game hardly notices the loss of a few modes, so count.
+# map needs steep borders between modes, and a theorem says how steep. On the ring the default game wanders and does not
+# settle: momentum is delay, delay drives the rotation of the game, and taking it out brings the modes back. On the grid a
+# game without noise often freezes with modes missing or starved, and noise that is turned down slowly brings them back; the
+# value of the game hardly notices the loss of a few modes, so count.
 #
 # **Next:** {lecture}`4.3` plays with images.

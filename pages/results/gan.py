@@ -34,12 +34,12 @@ def experiment(
     training images. Its 50 last hidden units are the features in which
     `n_samples` images of each kind are compared with the test images; the
     distance, precision and recall (three neighbours) of training images are
-    those of perfect samples. It is sure of an image if it gives one digit a
-    probability above 0.95. A digit is covered if at least one per cent of all
-    samples are surely this digit, and the share of the rarest digit is a
-    share of sure images among all samples. Beside the GAN: decoder means of a
-    dense VAE with 50 latents, and independent pixels, each from another
-    training image.
+    those of real images, which the judge has learned. It is sure of an image
+    if it gives one digit a probability above 0.95. A digit is covered if at
+    least one per cent of all samples are surely this digit, and the share of
+    the rarest digit is a share of sure images among all samples. Beside the
+    GAN: decoder means of a dense VAE with 50 latents, and independent pixels,
+    each from another training image.
     """
     data, rng = grey_images(), np.random.default_rng([seed, 0])
     judge = Judge(data, epochs=classifier_epochs, seed=seed)
