@@ -24,7 +24,7 @@
 # :class: tip
 # **You will** put numbers on forgetting and hold them to a perfect sampler; prove how steep a generator must be; watch
 # Adam's default settings keep a game from settling, and derive why; map what friction costs; anneal a game on a grid.
-# **You need** {lecture}`4.1`; {lecture}`2.3` for the data. **Time** an hour to read; a minute of CPU.
+# **You need** {lecture}`4.1`; {lecture}`2.3` for the data. **Time** an hour to read; a minute and a half of CPU.
 # :::
 
 # %%
