@@ -543,10 +543,9 @@ show_table(head, rows_of(kinds, 8))
 
 # %% [markdown]
 # Out goes the *momentum*, and modes are back, in half of the games all of them, though the samples are still rough, since a
-# constant rate keeps the players shaking. The other changes, the falling rate among them,
-# bring the quality. Put the momentum back, and all is lost. (In
-# six such games with three seeds at most half a per cent of the samples were good, where calmed games have 94 % or more.)
-# The Wasserstein critic, in its one game, has all modes, too.
+# constant rate keeps the players shaking. The other changes, the falling rate among them, bring the quality. Put the
+# momentum back, and all is lost. (In six such games with three seeds at most half a per cent of the samples were good, where
+# calmed games have 94 % or more.) The Wasserstein critic, in its one game, has all modes, too.
 
 # %%
 verify(
@@ -937,9 +936,9 @@ verify(
 # 24 modes and an imbalance of 0.25 to 0.42, annealed games 25 modes and 0.03 to 0.07. With four layers the annealed games
 # had 25 modes, an imbalance of 0.01 to 0.02, and 94 to 95 % of good samples. Depth heals much by itself, perhaps since a
 # steeper map can still cross a gap: of seven quenches with four layers five had 25 modes, and an imbalance of 0.01 to 0.07.
-# But one had 23 modes and 0.28, and one 21 and 0.19. And a
-# Wasserstein critic with gradient penalty, annealed for 1500 updates with four layers, had 25 modes and the best balance of
-# all, 0.006 or 0.007, but only 86 or 87 % of good samples, with three seeds.)
+# But one had 23 modes and 0.28, and one 21 and 0.19. And a Wasserstein critic with gradient penalty, annealed for 1500
+# updates with four layers, had 25 modes and the best balance of all, 0.006 or 0.007, but only 86 or 87 % of good samples,
+# with three seeds.)
 
 # %%
 verify(

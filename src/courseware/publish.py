@@ -362,7 +362,7 @@ def full_scale(found):
 def _findings(findings):
     """The table of what was found, beside what was published."""
     rows = [
-        "| | Found | Published | Source |",
+        "| | Found | Expected | Source |",
         "| :--- | ---: | ---: | :--- |",
     ]
     for finding in findings:
