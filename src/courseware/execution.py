@@ -33,6 +33,9 @@ THREADS = (
     "TF_NUM_INTRAOP_THREADS",
     "TF_NUM_INTEROP_THREADS",
 )
+# Newer graphics cards round the factors of float32 products to 10 bits, and
+# the two frameworks differ on which products: nothing would agree to 1e-6.
+FULL_PRECISION = {"NVIDIA_TF32_OVERRIDE": "0"}
 FIRST_TIME = """
 import os
 import matplotlib.font_manager
@@ -102,11 +105,13 @@ def environment(root, threads):
 
     The user's own settings of Matplotlib and IPython do not apply, so that
     everyone gets the same figures, and each process gets its share of cores.
+    float32 means float32, on a graphics card as well.
     """
     cache = root / "_build" / "cache"
     variables = {k: v for k, v in os.environ.items() if k != "MPLBACKEND"}
     variables |= dict.fromkeys(THREADS, str(threads))
     return variables | {
+        **FULL_PRECISION,
         "ADVML_NO_PROGRESS": "1",
         "IPYTHONDIR": str(cache / "ipython"),
         "JUPYTER_PREFER_ENV_PATH": "1",

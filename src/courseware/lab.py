@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from courseware.execution import FULL_PRECISION
+
 START = "notebooks/00_start_here"
 CONFIGURATION = Path(__file__).parent / "jupyter"
 
@@ -40,6 +42,7 @@ def environment():
     """
     paths = [str(CONFIGURATION), os.environ.get("JUPYTER_CONFIG_PATH", "")]
     return os.environ | {
+        **FULL_PRECISION,
         "JUPYTER_CONFIG_PATH": os.pathsep.join(filter(None, paths)),
         "JUPYTER_PREFER_ENV_PATH": "1",
     }

@@ -9,7 +9,7 @@ import time
 import psutil
 import pytest
 
-from courseware import commands, execution, library
+from courseware import commands, execution, lab, library
 
 # The command line on another folder than the repository.
 COMMAND = """\
@@ -220,3 +220,12 @@ def test_cores_are_shared_out(monkeypatch):
     assert variables["ADVML_NO_PROGRESS"] == "1"
     assert "MPLBACKEND" not in variables
     assert os.environ["MPLBACKEND"] == "Agg"
+
+
+def test_graphics_cards_do_not_round_the_factors_of_products(monkeypatch):
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
+    for variables in (
+        execution.environment(library.ROOT, 1),
+        lab.environment(),
+    ):
+        assert variables["NVIDIA_TF32_OVERRIDE"] == "0"
