@@ -101,8 +101,8 @@ verify(
 # Two eigenvalues replace 65 536 terms, because the chain has *structure*. Such luck is rare. A binary image of
 # 28 × 28 pixels has $2^{784} \approx 10^{236}$ states, and no transfer matrix.
 #
-# The line with a tick is no decoration. In this course a number or a law in the text is followed by a check, `verify`, that
-# stops the notebook if it fails. It prints *claim: ‹measured› = ‹expected ± tolerance›*, or ≤ or ≥ for a bound, and of many values
+# The line with a tick is no decoration. In this course a number or a law that the text builds on is followed by a check,
+# `verify`, that stops the notebook if it fails. It prints *claim: ‹measured› = ‹expected ± tolerance›*, or ≤ or ≥ for a bound, and of many values
 # the one that came closest to failing. Numbers in ‹ ›, on the course pages in typewriter, may differ between machines.
 #
 # Do we need $\log Z$ at all? To *climb* the likelihood we need only its slope, and that is an average:
@@ -454,7 +454,8 @@ with torch.no_grad():
 # $$ (eq-start-gan)
 #
 # Set the derivative with respect to $D(x)$ to zero, point by point: $e^{D(x)} = p_\text{data}(x)/p_G(x)$. A perfect discriminator
-# knows the ratio of two densities that nobody ever wrote down. (Our $D$ is the logit; much of the literature calls its sigmoid $D$.)
+# knows the ratio of two densities that nobody ever wrote down. (On this page $D$ is the logit. The
+# literature, and this course from week 4 on, calls its sigmoid $D$.)
 # The generator minimises $\langle \log(1 + e^{-D}) \rangle_G$: it follows the slope of $D$ to where data are missed. Two players who answer
 # each other can circle the solution for ever, like position and momentum of an oscillator. The penalty
 # on the slope of $D$ is the friction {cite}`mescheder2018`.
@@ -773,20 +774,33 @@ plt.show()
 # %% [markdown]
 # ## A map of the course
 #
-# One lecture is one notebook, about an hour to read and at most a minute to compute on a laptop.
+# One lecture is one notebook: about an hour to read, and half a minute to two minutes to compute on a laptop. All of them together take
+# about ten minutes on two cores.
 #
 # | week | lectures | you need |
 # | --- | --- | --- |
-# | 1 Boltzmann machines | {doc}`1.1 Sample a magnet with Markov chains <week1_boltzmann_machines/01_statistical_mechanics_and_markov_chains>` | canonical ensemble, eigenvalues |
+# | 1 Boltzmann machines | {doc}`1.1 Sample a magnet with Markov chains <week1_boltzmann_machines/01_statistical_mechanics_and_markov_chains>` | the canonical ensemble, eigenvalues |
 # | | {doc}`1.2 Build a restricted Boltzmann machine from its energy <week1_boltzmann_machines/02_restricted_boltzmann_machines>` | 1.1 |
-# | | {doc}`1.3 Train an RBM in PyTorch <week1_boltzmann_machines/03_rbm_pytorch>` | 1.2, tensors |
-# | | {doc}`1.4 Train the same RBM in TensorFlow and Keras <week1_boltzmann_machines/04_rbm_tensorflow>` | 1.3, tensors |
+# | | {doc}`1.3 Train an RBM in PyTorch <week1_boltzmann_machines/03_rbm_pytorch>` | 1.2; tensors and automatic differentiation in PyTorch |
+# | | {doc}`1.4 Train the same RBM in TensorFlow and Keras <week1_boltzmann_machines/04_rbm_tensorflow>` | 1.3; no TensorFlow |
 # | | {doc}`1.5 Teach a phase transition to an RBM <week1_boltzmann_machines/05_rbm_phase_transition>` | 1.1 to 1.3 |
-# | | {doc}`1.6 Find quantum ground states with Boltzmann machines <week1_boltzmann_machines/06_rbm_quantum_states>` | 1.1 to 1.3, quantum mechanics |
-# | 2 Energy-based models | Langevin sampling; stochastic-gradient Langevin dynamics; models in two dimensions; an image model in PyTorch and in TensorFlow (*in preparation*) | 1.1 |
-# | 3 Variational autoencoders | principal components; variational inference; in PyTorch; in Keras; the order parameter (*in preparation*) | Gaussian integrals, 1.1 for the last |
-# | 4 Adversarial networks | the game; mode collapse; convolutional networks in TensorFlow and PyTorch; latent space (*in preparation*) | 3.2 helps |
-# | 5 Capstone | Which model learned the physics? (*in preparation*) | weeks 1 to 4 |
+# | | {doc}`1.6 Find quantum ground states with Boltzmann machines <week1_boltzmann_machines/06_rbm_quantum_states>` | 1.1 and 1.2, quantum mechanics |
+# | 2 Energy-based models | {doc}`2.1 Sample an energy with Langevin dynamics <week2_energy_based_models/01_langevin_sampling>` | 1.1 |
+# | | {doc}`2.2 Sample a posterior with minibatches <week2_energy_based_models/02_stochastic_gradient_langevin_dynamics>` | 2.1, Bayes' theorem |
+# | | {doc}`2.3 Learn an energy in two dimensions, and check it on a grid <week2_energy_based_models/03_energy_based_models_in_two_dimensions>` | 2.1; 1.2 helps |
+# | | {doc}`2.4 An energy-based model of images, at a stated temperature <week2_energy_based_models/04_image_model_pytorch>` | 2.1, 2.3, annealing from 1.3 |
+# | | {doc}`2.5 The same image model in TensorFlow mends broken images <week2_energy_based_models/05_image_model_tensorflow>` | 2.4, 2.1, 1.4 |
+# | 3 Variational autoencoders | {doc}`3.1 Compress data with autoencoders, and see why that is not enough <week3_variational_autoencoders/01_autoencoders_and_principal_components>` | eigenvectors, PyTorch |
+# | | {doc}`3.2 Bound a likelihood that you cannot integrate <week3_variational_autoencoders/02_variational_inference>` | 3.1, Gaussian integrals |
+# | | {doc}`3.3 Train a variational autoencoder, and know its likelihood <week3_variational_autoencoders/03_vae_pytorch>` | 3.2 |
+# | | {doc}`3.4 Put a symmetry into the network: a convolutional autoencoder in Keras <week3_variational_autoencoders/04_convolutional_vae_keras>` | 3.2, 3.3, 1.4 |
+# | | {doc}`3.5 Let a VAE discover the order parameter <week3_variational_autoencoders/05_vae_order_parameter>` | 3.1 to 3.3 |
+# | 4 Generative adversarial networks | {doc}`4.1 Play the adversarial game where it can be solved <week4_generative_adversarial_networks/01_adversarial_game>` | 3.2, 2.1, 2.2 |
+# | | {doc}`4.2 Watch modes collapse, and cool the game until they return <week4_generative_adversarial_networks/02_mode_collapse>` | 4.1, 2.3 |
+# | | {doc}`4.3 Teach a convolutional GAN to draw digits, in TensorFlow <week4_generative_adversarial_networks/03_convolutional_gan_tensorflow>` | 4.1, 4.2, 3.4, 2.4, 1.4 |
+# | | {doc}`4.4 A convolutional GAN in PyTorch, with gradient penalties, judged by numbers <week4_generative_adversarial_networks/04_convolutional_gan_pytorch>` | 4.1, 4.3, 2.4 |
+# | | {doc}`4.5 Explore a latent space, and test whether the generator copies <week4_generative_adversarial_networks/05_latent_space>` | 4.4, 3.2 |
+# | 5 Capstone | {doc}`5.1 Which model learned the physics? <week5_capstone/01_which_model_learned_the_physics>` | 1.3, 2.3, 3.3, 4.2 |
 #
 # For background reading, the review by Mehta et al. {cite}`mehta2019` introduces machine learning to physicists.
 
@@ -801,8 +815,12 @@ plt.show()
 # | `make lab` | opens JupyterLab on this page, to read, run and change the lectures |
 # | `make test` | tests the code and compares every notebook with its stored outputs |
 #
-# To play, change a value in the parameters cell of a notebook and run all cells. `make run SEED=7` runs the course with another
-# seed. The `README` says how to change a lecture for good.
+# To read, use the pages: there references are links, and solutions are closed until you ask. In JupyterLab a bare '2.1' means that
+# lecture, and the code of solutions stands open below each exercise.
+#
+# To play, change a value in the parameters cell of a notebook and run all cells. No check should fail then: all claims have to hold
+# for other seeds. To see one fail, change a formula: `Z = np.pi / 2 * …` above to `Z = np.pi * …`, say, and the notebook stops at
+# the next claim about it. `make run SEED=7` runs the course with another seed. The `README` says how to change a lecture for good.
 #
 # What does a failed check look like? Here is a famous slip, the Jacobian $r$ forgotten in polar coordinates:
 

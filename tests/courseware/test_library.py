@@ -1,5 +1,7 @@
 """What is stored, and how it is noticed that it is old."""
 
+import tomllib
+
 import nbformat
 import pytest
 
@@ -187,3 +189,13 @@ def test_unreadable_source_fails_alone(course, monkeypatch):
     assert executed == ["01_page"]
     assert tasks[0].state == "failed"
     assert "cannot be read (ValueError: no header)" in tasks[0].failure
+
+
+def test_the_start_page_names_every_lecture():
+    text = (library.ROOT / "notebooks/00_start_here.py").read_text("utf-8")
+    plan = (library.ROOT / "pages/course.toml").read_text("utf-8")
+    weeks = tomllib.loads(plan)["weeks"]
+    for week, content in enumerate(weeks, start=1):
+        for number, (title, _) in enumerate(content["lectures"], start=1):
+            assert f"{{doc}}`{week}.{number} {title} <week{week}_" in text
+    assert "in preparation" not in text
