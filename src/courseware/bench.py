@@ -95,7 +95,8 @@ def training_times(images, rounds):
         "advml.pytorch.rbm": lambda: course_epochs(tensor),
         "scikit-learn, float32": lambda: scikit_learn_epochs(images),
         "scikit-learn, float64": lambda: scikit_learn_epochs(double),
-        "autograd of free energies": lambda: autograd_epochs(tensor),
+        "autograd, as published": lambda: published_epochs(tensor),
+        "autograd, lean": lambda: autograd_epochs(tensor),
         "products, same shapes": lambda: products(tensor),
         "products, square": square_products,
     }
@@ -166,8 +167,44 @@ def scikit_learn_epochs(images):
     ).fit(images)
 
 
+def published_epochs(images):
+    """Epochs of CD-1 as in the example that most code for PyTorch follows.
+
+    loss = F(data) − F(reconstructions), where the coins of the
+    reconstructions, max(0, sign(p − u)), are part of the graph: their
+    derivative is zero, and backward computes it. Sizes and batches are
+    those of the benchmark.
+
+    Source: "Beginner's guide to Boltzmann machines in PyTorch", Paperspace.
+    """
+    weights = torch.nn.Parameter(0.01 * torch.randn(N_HIDDEN, N_VISIBLE))
+    visible = torch.nn.Parameter(torch.zeros(N_VISIBLE))
+    hidden = torch.nn.Parameter(torch.zeros(N_HIDDEN))
+    optimiser = torch.optim.SGD([weights, visible, hidden], lr=RATE)
+    linear, relu = torch.nn.functional.linear, torch.nn.functional.relu
+
+    def free_energy(x):
+        field = linear(x, weights, hidden)
+        return (-field.exp().add(1).log().sum(1) - x.mv(visible)).mean()
+
+    def coins(field):
+        probability = torch.sigmoid(field)
+        return relu(torch.sign(probability - torch.rand(field.shape)))
+
+    for _ in range(EPOCHS):
+        for rows in torch.randperm(len(images)).split(BATCH):
+            x = images[rows].bernoulli()
+            h = coins(linear(x, weights, hidden))
+            model_x = coins(linear(h, weights.T, visible))
+            coins(linear(model_x, weights, hidden))  # where it would go on
+            loss = free_energy(x) - free_energy(model_x)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+
+
 def autograd_epochs(images):
-    """Epochs of the usual loop: loss = F(data) − F(chains), backward."""
+    """Epochs of PCD-1, with nothing but the free energies in the graph."""
     weights = torch.nn.Parameter(0.01 * torch.randn(N_VISIBLE, N_HIDDEN))
     visible = torch.nn.Parameter(torch.zeros(N_VISIBLE))
     hidden = torch.nn.Parameter(torch.zeros(N_HIDDEN))
@@ -224,8 +261,11 @@ def training_results(seconds, n_images):
         "speed-up over scikit-learn, float64": ratio(
             seconds["scikit-learn, float64"], epoch
         ),
-        "speed-up over autograd": ratio(
-            seconds["autograd of free energies"], epoch
+        "speed-up over autograd, as published": ratio(
+            seconds["autograd, as published"], epoch
+        ),
+        "speed-up over autograd, lean": ratio(
+            seconds["autograd, lean"], epoch
         ),
         "TensorFlow's time over PyTorch's": ratio(
             seconds["advml.tensorflow.rbm"], epoch
@@ -714,7 +754,8 @@ def sampling_results(seconds):
 
 TARGETS = {
     "speed-up over scikit-learn, float32": 1.5,
-    "speed-up over autograd": 2.0,
+    "speed-up over autograd, as published": 2.0,
+    "speed-up over autograd, lean": 2.0,
     "fraction of the rate of the same products": 0.6,
     "plain loop's time over advml.pytorch.ebm's": 1.0,
     "plain loop's time over advml.tensorflow.ebm's": 1.0,
@@ -765,10 +806,19 @@ def tables(results):
     for part, title in titles.items():
         rows = []
         for name, value in flat(results[part]):
-            goal = f"≥ {TARGETS[name]:g}" if name in TARGETS else ""
-            goal = f"≤ {LIMITS[name]:g}" if name in LIMITS else goal
-            rows.append((name, f"{value:.3g}", goal))
+            rows.append((name, f"{value:.3g}", goal(name, value)))
         yield title, rows
+
+
+def goal(name, value):
+    """What the course wants to reach, if anything, and whether it has not."""
+    if name in TARGETS:
+        missed = ", missed" if value < TARGETS[name] else ""
+        return f"≥ {TARGETS[name]:g}{missed}"
+    if name in LIMITS:
+        missed = ", missed" if value > LIMITS[name] else ""
+        return f"≤ {LIMITS[name]:g}{missed}"
+    return ""
 
 
 def flat(results):

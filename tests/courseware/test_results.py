@@ -9,7 +9,7 @@ import zlib
 import pytest
 from matplotlib.figure import Figure
 
-from courseware import publish, results
+from courseware import bench, publish, results
 
 SCRIPT = '''
 from matplotlib.figure import Figure
@@ -107,6 +107,15 @@ def test_pages_show_the_benchmarks_that_are_kept(tmp_path):
     assert "on 2 cores: medians of 5 rounds." in text
     assert "## PCD-1" in text
     assert "| speed-up | 1.87 | ≥ 2 |" in text
+
+
+def test_benchmarks_say_which_target_is_missed():
+    speed_up, limit = "speed-up over autograd, lean", "TensorFlow's time"
+    assert bench.goal(speed_up, 1.99) == "≥ 2, missed"
+    assert bench.goal(speed_up, 2.01) == "≥ 2"
+    assert bench.goal(f"{limit} over PyTorch's", 1.51) == "≤ 1.5, missed"
+    assert bench.goal(f"{limit} over PyTorch's", 1.49) == "≤ 1.5"
+    assert bench.goal("GFLOP/s", 100) == ""
 
 
 def figure(height):
