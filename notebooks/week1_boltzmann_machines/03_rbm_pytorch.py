@@ -24,7 +24,7 @@
 # **You will** train on handwritten digits with contrastive divergence and with persistent chains, read the exact likelihood
 # while you do so, look at what the hidden units learned, put two popular monitors to the test, estimate $\log Z$ from below
 # and from above, and break persistent chains in two ways.
-# **You need** {doc}`02_restricted_boltzmann_machines`. **Time** an hour to read; on a first reading skip the code and the
+# **You need** {doc}`02_restricted_boltzmann_machines`, and tensors and automatic differentiation in PyTorch. **Time** an hour to read; on a first reading skip the code and the
 # exercises. A minute of CPU.
 # :::
 
@@ -1033,4 +1033,4 @@ if on_digits:
 # reconstruction error and free-energy gap cannot tell you, because a stuck chain brings both to zero. For machines too large to
 # sum, AIS and reverse AIS enclose $\log Z$ up to their errors: the first needs a slow ladder, the second samples of the machine as well.
 #
-# **Next:** the same machine in TensorFlow, with the same numbers.
+# **Next:** {lecture}`1.4` has the same machine in TensorFlow, with the same numbers.

@@ -489,7 +489,7 @@ plt.show()
 # $$ (eq-ising-filters)
 #
 # Two filters make $2L^2$ hidden spins, as many as there are bonds, but with $2L^2$ free weights in place of $2L^4$; each
-# configuration counts as $L^2$. The filters start from noise: that they are local is for the machine to find out.
+# configuration is seen in all its $L^2$ positions. The filters start from noise: that they are local is for the machine to find out.
 #
 # **Preconditioning.** The magnetisation fluctuates up to several hundred times more strongly than the shortest waves, so that no
 # single rate suits both. We give each Fourier mode of the filters a rate of its own.
@@ -503,7 +503,7 @@ plt.show()
 # $[S_\text{data}(\mathbf k) - S_\text{model}(\mathbf k)]\,\hat f_\alpha(\mathbf k)$, with the structure factor
 # $S(\mathbf k) = \langle|s_{\mathbf k}|^2\rangle/N$. The safe rate is set by the *curvature*, the variance of $|s_{\mathbf k}|^2/N$. For a Gaussian mode that is of order
 # $S^2$, and the modes differ: $S(0) = N\langle m^2\rangle$ is about 11, 41 and 54 at $T = 3$, $T_c$ and 2 on the $8\times8$ torus, the smallest $S$
-# 0.3, 0.14 and 0.08. We take
+# 0.3, 0.15 and 0.08. We take
 #
 # $$
 # \hat f_\alpha(\mathbf k) \leftarrow \hat f_\alpha(\mathbf k) + \frac{\eta}{(1 + S_\text{data}(\mathbf k))^{3/2}}\, \hat g_\alpha(\mathbf k),
@@ -630,7 +630,7 @@ verify(
 )
 
 # %% [markdown]
-# It does, to a good approximation, for most machines: with ten of twelve seeds it divided the divergence by 20 to 38, with the
+# It does, to a good approximation, for most machines: with ten of twelve seeds it divided the divergence by 20 to 39, with the
 # others by 3 and 5. It is an observation, not a theorem: {eq}`eq-ising-coupling-one-unit` depends on the scale of the weights
 # in a way of its own for each machine.
 
@@ -641,8 +641,8 @@ verify(
 # runs got stuck 0.03 nats from the magnet). The others start from the filters of
 # their warmer neighbour, cooled by the factor $w(1/T)/w(1/T')$, which saves them most of the way, and get a smaller rate and two sweeps a step.
 #
-# How many configurations do we need? The relative standard error of a variance is $\sqrt{(\kappa - 1)/n_\text{data}}$, with the kurtosis $\kappa$, here 2.6
-# to 4, of the energy. The ten thousand of the bundled data set would leave 1.3 to 1.7 % of uncertainty in $c$ before any learning has begun, 120 000 leave
+# How many configurations do we need? The relative standard error of a variance is $\sqrt{(\kappa - 1)/n_\text{data}}$, with the kurtosis $\kappa$, here 2.7
+# to 4.1, of the energy. The ten thousand of the bundled data set would leave 1.3 to 1.7 % of uncertainty in $c$ before any learning has begun, 120 000 leave
 # 0.4 to 0.5 %. Cluster samples are cheap: we draw our own.
 
 # %%
@@ -726,7 +726,8 @@ for name, deviation in deviations.items():
 # %% [markdown]
 # **And its own samples?** The judge knows what the machine's distribution is, not whether block Gibbs reaches it. A thousand chains
 # start at data, forget them for a hundred sweeps, and are measured for 400 more. The chains are independent, so the spread of their time averages
-# gives the standard errors, autocorrelation included. They need not turn the whole magnet over: energies do not depend on its
+# gives the standard errors, autocorrelation included. (Chains that never moved would agree as well, since they start at the magnet.
+# That they move is seen in their bars, which are a fraction of those that 1000 frozen configurations would have.) They need not turn the whole magnet over: energies do not depend on its
 # sign, and the machine is symmetric by construction. (A machine with free biases is not, and at $T = 2$ its chains would
 # hardly notice if one of its magnetised states had the wrong weight.)
 

@@ -22,7 +22,7 @@
 # over all states and by sampling; meet a machine whose energy is right to one part in a thousand and whose state is half wrong;
 # solve two interacting electrons in a trap; and reconstruct a state from measurements. **You need**
 # {doc}`02_restricted_boltzmann_machines` with its last section, *Gaussian visible units*; the autocorrelation time of
-# {doc}`01_statistical_mechanics_and_markov_chains`; and quantum mechanics of spins and oscillators. **Time** an hour and a
+# {doc}`01_statistical_mechanics_and_markov_chains`; persistent chains ({doc}`03_rbm_pytorch`); and quantum mechanics of spins and oscillators. **Time** an hour and a
 # quarter to read, without the exercises, under a minute of CPU.
 # :::
 
@@ -95,9 +95,10 @@ n_hidden_dot = 4
 # \psi(\mathbf x) = \sqrt{p(\mathbf x)} \propto e^{-F(\mathbf x)/2}, \qquad |\psi(\mathbf x)|^2 = p(\mathbf x),
 # $$ (eq-quantum-amplitude)
 #
-# with the free energy {eq}`eq-rbm-free-energy` of a machine, restricts nothing in principle: the machine *is* the distribution of
-# measurements of all $\sigma^z$. (Others use $e^{-F}$ itself as amplitude, with complex parameters where signs matter
-# {cite}`carleo2017`; then $|\psi|^2$ is no RBM.)
+# with the free energy {eq}`eq-rbm-free-energy` of a machine, restricts nothing in principle, if there are enough hidden units: the
+# machine *is* the distribution of measurements of all $\sigma^z$. (Others use $e^{-F}$ itself as amplitude. With real parameters
+# $|\psi|^2$ is then a machine in which every hidden unit appears twice; with complex ones, needed where signs matter
+# {cite}`carleo2017`, it is in general no RBM.)
 #
 # **The local energy.** For a real wave function without zeros the energy functional is
 #
@@ -337,7 +338,7 @@ for rule, rate in rates.items():
 # the error is $\sum c_n^2\Delta_n$ and the variance about $\sum c_n^2\Delta_n^2$. So their ratio is a mean excitation energy of
 # what is still wrong.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Left: error of the energy against step, logarithmic. Plain gradient descent stops above 0.4 after 300 steps; stochastic reconfiguration passes 0.001 near step 100 and ends below 0.0001. Right: variance of the local energy against error, both logarithmic. The path of reconfiguration runs down over four decades and ends along a dotted line of slope one; that of the gradient stays above an error of 0.4."}, "figure": {"caption": "Ten spins at h = 1, all averages summed exactly. Left: error of the energy against the optimisation step. Right: variance of the local energy against the error along the same paths (dotted: ten times the error).", "name": "fig-tfi-descent"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Left: error of the energy against step, logarithmic. Plain gradient descent stops above 0.4 after 300 steps; stochastic reconfiguration passes 0.001 near step 70 and ends below 0.0001. Right: variance of the local energy against error, both logarithmic. The path of reconfiguration runs down over four decades and ends along a dotted line of slope one; that of the gradient stays above an error of 0.4."}, "figure": {"caption": "Ten spins at h = 1, all averages summed exactly. Left: error of the energy against the optimisation step. Right: variance of the local energy against the error along the same paths (dotted: ten times the error).", "name": "fig-tfi-descent"}}
 fig, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3))
 for (rule, path), colour in zip(paths.items(), ("C1", "C0"), strict=True):
     energy, variance = path.T
@@ -599,9 +600,13 @@ plt.show()
 # The machine is a magnet. It points one way, which the seed decides, and for most seeds its fidelity is one half (for a few it is
 # an uneven mixture). It has found the *space* of the two lowest levels, and not the right vector in it. Sampling is not to blame:
 # with sums over all states the same happens. What that machine misses is little more than the tunnelling energy, the last column;
-# for equal shares it is half the splitting $E_1 - E_0$. The splitting is exponentially small in $N$, 0.0015 here, and imaginary
-# time feels it after $1/(E_1 - E_0) \approx 700$; our 200 steps of 0.2 last 40. (Sampling adds its own difficulty: chains in one
-# well never see the other.) The optimiser has broken the symmetry spontaneously, as nature does.
+# for equal shares it is half the splitting $E_1 - E_0$. (Sampling adds its own difficulty: chains in one well never see the other.)
+#
+# Imaginary time is not to blame either: $e^{-\tau H}$ conserves parity, our start is almost even, and carried out exactly it
+# would have arrived at the ground state long before the end. What breaks the symmetry is the *projection* onto the machine. With small
+# weights a machine is nearly a product state, and the best product state is a magnet. Once it is one, only tunnelling can mend it:
+# the splitting is exponentially small in $N$, 0.0015 here, and imaginary time feels it after $1/(E_1 - E_0) \approx 700$; our 200
+# steps of 0.2 last 40. The optimiser has broken the symmetry spontaneously, as nature does.
 #
 # A good energy certifies neither the state nor its other averages. Here the cure is symmetry, put in by hand:
 # $\psi(\mathbf s) + \psi(-\mathbf s)$.
@@ -660,7 +665,9 @@ verify(
 # H = \sum_{i=1}^{2} \left( -\tfrac12 \nabla_i^2 + \tfrac12 \omega^2 r_i^2 \right) + \frac{1}{r}, \qquad r = |\mathbf r_1 - \mathbf r_2| .
 # $$ (eq-dot-hamiltonian)
 #
-# In the ground state the spins form a singlet, which is odd under exchange, so the spatial wave function is even, and positive.
+# In the ground state the spins form a singlet, which is odd under exchange, so the spatial wave function is even, and positive. (The
+# machine knows nothing of the exchange, and need not: the lowest of *all* states of {eq}`eq-dot-hamiltonian` is even, and an odd
+# part, which would belong to a triplet, only costs energy. Unlike in the two magnets, the odd level lies far above.)
 # The visible units are the four coordinates $\mathbf x = (x_1, y_1, x_2, y_2)$ of a Gaussian machine
 # {eq}`eq-gaussian-rbm-free-energy` with one width $\sigma_0$ for all,
 # $F = |\mathbf x - \mathbf a|^2/2\sigma_0^2 - \sum_j \varsigma\bigl(b_j + \sum_i x_i w_{ij}/\sigma_0^2\bigr)$. We allow a
@@ -951,7 +958,7 @@ verify(
 )
 
 # %% [markdown]
-# Four hidden units remove some two thirds of the product's error, and a factor with one parameter nearly all of the rest. The figure
+# Four hidden units remove some 70 % of the product's error, and a factor with one parameter nearly all of the rest. The figure
 # shows why. On the right is the *pair density* $g(r)$, the distribution of the distance divided by $r$; the exact one is
 # proportional to $(1 + r)^2 e^{-r^2/2}$ by {eq}`eq-dot-taut`. *Predict* the three curves at $r = 0$.
 
@@ -1017,8 +1024,8 @@ verify(
 # measures all $\sigma^z$. Which state was it? If we know that it is positive, samples of $|\psi|^2$ are enough to try, and maximum
 # likelihood {eq}`eq-rbm-likelihood` is *state tomography* {cite}`torlai2018`. The tutorial of the package QuCumber
 # {cite}`beach2019` reaches a fidelity {eq}`eq-fidelity` of 0.989 for just this state, with ten hidden units, 10 000 measurements
-# and contrastive divergence. Is that the fault of the data, or of the training? *Predict:* 10 000 measurements have 1024
-# different outcomes. How good can their histogram be, and how good a machine of 98 parameters?
+# and contrastive divergence. Is that the fault of the data, or of the training? *Predict:* a measurement has 1024
+# possible outcomes. How good can their histogram be, and how good a machine of 98 parameters?
 #
 # **What the data allow.** Let a model with $d$ parameters contain the truth, and let $\mathbf I$ be its Fisher information. The
 # gradient of $\log p$ for one datum has the mean 0 and the covariance $\mathbf I$; that of the average over $n$ data,
@@ -1110,7 +1117,7 @@ floor_2, floor_8 = (reconstruct(p_0, first_guess(k, rng))[0] for k in (2, 8))
 # %% [markdown]
 # The mean losses, with $d/4n$ for the histogram and for the larger machine:
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "One minus fidelity against the number of measurements on logarithmic axes. The machine with 8 hidden units follows the line 98 over 4n, from 0.04 to 0.001. The histogram is about ten times worse, near its own line. The machine with 2 hidden units stays at a dashed line near 0.09. A star at 10 000 measurements and 0.011 marks the tutorial, four times above the machine with 8 units."}, "figure": {"caption": "Reconstruction of the critical ground state of ten spins: mean of five experiments. Solid lines: d/4n for 1023 parameters (histogram) and 98 (machine with 8 hidden units). Dashed: 2 hidden units fitted to the exact distribution.", "name": "fig-tomography"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "One minus fidelity against the number of measurements on logarithmic axes. The machine with 8 hidden units follows the line 98 over 4n, from 0.04 to 0.001. The histogram is about ten times worse, near its own line. The machine with 2 hidden units stays at a dashed line near 0.09. A star at 10 000 measurements and 0.011 marks the tutorial, three to four times above the machine with 8 units."}, "figure": {"caption": "Reconstruction of the critical ground state of ten spins: mean of five experiments. Solid lines: d/4n for 1023 parameters (histogram) and 98 (machine with 8 hidden units). Dashed: 2 hidden units fitted to the exact distribution.", "name": "fig-tomography"}}
 fig, ax = plt.subplots()
 n = np.array([800, 40_000])
 for (name, loss), marker, colour in zip(
@@ -1145,7 +1152,7 @@ show_table(
 )
 
 # %% [markdown]
-# More iterations fit more noise and *lose* fidelity: 300 are short of the maximum, and better than it. Stopping early acts as a
+# More iterations fit more noise and *lose* fidelity: 300 are short of the maximum, and better than what follows. Stopping early acts as a
 # prior that prefers simple machines. So the tutorial's 0.989 is limited by its training, not by its data. In fairness: our exact
 # gradient sums $2^{10}$ states, which theirs does not need.
 
@@ -1400,5 +1407,5 @@ verify(
 # right cusp brought two electrons to their exact energy. But a good energy may hide half a state; and from measurements a machine
 # recovers the state nearly as well as $d/4n$ predicts, if it stops early.
 #
-# **Next:** week 2 gives up the hidden units and takes the energy itself as a network, beginning with the dynamics that moved our
+# **Next:** week 2 ({lecture}`2.1`) gives up the hidden units and takes the energy itself as a network, beginning with the dynamics that moved our
 # electrons.
