@@ -154,7 +154,7 @@ verify(
 # $H = Q^\dagger Q$ with $Q = \sqrt T\,(\partial_x + E'/2T)$, so no eigenvalue is negative, and $\gamma_0 = 0$ belongs to
 # $Q\psi = 0$ alone, which is $\psi_0 = e^{-E/2T}$. Equilibrium is a ground state. If $V$ grows without bound on both sides, the
 # spectrum is discrete, every other state dies as $e^{-\gamma_k t}$, and the **gap** $\gamma_1$ is the rate at which the grain
-# forgets, the $-\log|\lambda_2|$ of 1.1.
+# forgets: in a time $t$ by a factor $e^{-\gamma_1 t}$, where {lecture}`1.1` had $|\lambda_2|^n$ after $n$ steps.
 #
 # For numbers let the grain hop on a lattice of spacing $\delta$, in detailed balance. Its matrix, symmetrised like the $P$ of 1.1,
 # is $H$ up to $O(\delta^2)$.
@@ -269,7 +269,7 @@ verify(
 # v = \frac{s^2\sigma^2}{\eta\,(2 - \eta/\sigma^2)} = \frac{T\sigma^2}{1 - \eta/2\sigma^2} .
 # $$ (eq-langevin-bias)
 #
-# At $\eta = \sigma^2/10$ the variance is 5 % too large; and beyond $\eta = 2\sigma^2$ the factor $|1 - \eta/\sigma^2|$ exceeds one: the chain explodes.
+# At $\eta = \sigma^2/10$ the variance is 5 % too large; and from $\eta = 2\sigma^2$ on the factor $|1 - \eta/\sigma^2|$ is no longer below one: the chain runs away.
 #
 # Many scripts and some lecture notes use $\sqrt\eta$ for $\sqrt{2\eta}$. By {eq}`eq-langevin-temperature` that is $T = \frac12$:
 # for $\sigma = 1$ the variance becomes $1/(2-\eta)$, and any density $p$ is sampled, for small steps, as $p^{1/T} = p^2$,
@@ -472,7 +472,8 @@ verify(
 
 # %% [markdown]
 # At $10^{-6}$ a chain is gradient descent with a tremor. It may make fine pictures. But the density it tends to, if its step is
-# stable at all, is $e^{-E/T}$, not $e^{-E}$, and what the sixty steps of {cite:t}`du2019` reach is neither. Lecture 2.3 shows what
+# stable at all, is $e^{-E/T}$, not $e^{-E}$; and the chains of {cite:t}`du2019`, sixty steps per update, most of them continued from
+# a buffer, need not reach either. Lecture 2.3 shows what
 # training makes of that.
 #
 # Now the first two on the double well, beside a correct chain. There the share of the right valley is 0.61. What will it be with
@@ -550,7 +551,8 @@ verify(
 # 2\tau = \frac{1+\rho}{1-\rho} = \frac{2\sigma_\text{max}^2}{\eta} - 1 \;>\; \kappa - 1, \qquad \kappa = \frac{\sigma_\text{max}^2}{\sigma_\text{min}^2} .
 # $$ (eq-langevin-condition)
 #
-# So the **condition number** $\kappa$ is the price of an independent sample. The variance after $n$ steps from a point,
+# So the **condition number** $\kappa$ is the *least* price of an independent sample. A variance that is right within a fraction $\Delta$
+# along the narrow axis ({eq}`eq-langevin-bias`) costs about $\kappa/\Delta$. The variance after $n$ steps from a point,
 #
 # $$
 # v_n = s^2\, \frac{1 - \rho^{2n}}{1 - \rho^2} ,
@@ -558,7 +560,7 @@ verify(
 #
 # also holds beyond the limit, where $|\rho| > 1$. Take $\sigma = (1, 0.1)$: the limit is $\eta = 0.02$.
 
-# %% mystnb={"image": {"alt": "Four clouds of points with an ellipse each. Smallest step: the cloud is as high as the ellipse but covers only its middle. Medium step: it nearly fills the ellipse. Near the limit: as wide as the ellipse but several times too high. Beyond the limit: most points have left the frame above and below, and the few that remain fill its whole height."}, "figure": {"caption": "A Gaussian with condition number 100 (ellipse: two standard deviations), sampled with 150 steps of four lengths. The limit of stability is at 0.02.", "name": "fig-langevin-stiff"}}
+# %% mystnb={"image": {"alt": "Four clouds of points with an ellipse each. Smallest step: the cloud is as high as the ellipse but covers only its middle. Medium step: about as wide as the ellipse and visibly too high. Near the limit: as wide as the ellipse but several times too high. Beyond the limit: most points have left the frame above and below, and the few that remain fill its whole height."}, "figure": {"caption": "A Gaussian with condition number 100 (ellipse: two standard deviations), sampled with 150 steps of four lengths. The limit of stability is at 0.02.", "name": "fig-langevin-stiff"}}
 sigma, n_steps = np.array([1, 0.1]), 150
 
 
@@ -582,8 +584,8 @@ axes[0].set(ylabel="$x_2$", ylim=(-1.5, 1.5))
 plt.show()
 
 # %% [markdown]
-# Too short a step: the long axis is not explored. Near the limit: the short axis boils. Beyond it: along $x_2$ the standard
-# deviation is by now 19, and most points have left the page. If you know the widths, change variables to make them equal
+# Too short a step: the long axis is not explored. The second looks best, but its short axis already has twice the variance. Near the
+# limit: the short axis boils. Beyond it: along $x_2$ the standard deviation is by now nearly 20, and most points have left the page. If you know the widths, change variables to make them equal
 # (*preconditioning*).
 
 # %%
@@ -1049,7 +1051,7 @@ plt.show()
 
 # %% [markdown]
 # The exponential wins, and no step size stands in it. (Look closely: the chain crosses a little too fast. Rates, too, are wrong to
-# first order in $\eta$.)
+# first order in $\eta$, by 7 % here.)
 
 # %%
 rate = -np.diff(np.log(1 - 2 * predicted[-2:])) / np.diff(time[-2:])
@@ -1241,8 +1243,8 @@ verify(
 # From $x = 0$ the proposal is $\sqrt{2\eta}\,w$, and the exponent is $-\eta^2|w|^2/2$, never positive. Since
 # $\langle e^{-u|w|^2}\rangle = (1 + 2u)^{-d/2}$ for $d$ normal variables, the first step is accepted with probability
 # $(1 + \eta^2)^{-d/2}$. With $\eta \propto d^{-1/3}$ that is about $e^{-c\,d^{1/3}}$: at $d = 1000$ some $6\cdot10^{-5}$. The
-# typical distance from the origin is $\sqrt d$. Start with a smaller step, $\eta \sim d^{-1/2}$ {cite}`christensen2005`, or
-# unadjusted.
+# typical distance from the origin is $\sqrt d$: start there, from a draw of a Gaussian of about the right width. If you must start at
+# the top, take smaller steps at first, $\eta \sim d^{-1/2}$ {cite}`christensen2005`, or unadjusted ones.
 
 # %% tags=["solution"]
 d, eta = 100, 0.15
@@ -1293,7 +1295,7 @@ verify(
 # The pair has the density $e^{-E(x)/T_1 - E(y)/T_2}$, and a swap is a symmetric proposal. Metropolis' rule gives
 # $\min(1, e^{\Delta})$ with $\Delta = (1/T_1 - 1/T_2)(E(x) - E(y))$. This is **replica exchange**, or parallel tempering
 # {cite}`geyer1991,hukushima1996`. We use MALA, to have no bias, and a step $\eta T$ along each score, so that all drifts are
-# $\eta\nabla E$.
+# $-\eta\nabla E$.
 
 # %% tags=["solution"]
 temperatures = np.geomspace(0.1, 1, 5)

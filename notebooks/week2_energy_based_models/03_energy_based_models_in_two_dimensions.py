@@ -177,7 +177,7 @@ verify(
 # \qquad \mathbf w \sim \mathcal N(\mathbf 0, \mathbf I) .
 # $$ (eq-ebm-langevin)
 #
-# $Z$ does not depend on $\mathbf x$ and drops out. Lectures and code have mixed up the two gradients; see the errata, entry 6.
+# $Z$ does not depend on $\mathbf x$ and drops out. Lectures and code have mixed up the two gradients; see entry 6 of the {doc}`../errata`.
 
 # %%
 show_source(input_gradient, langevin_step, loss)
@@ -774,7 +774,7 @@ def thermometer(model, x, temperature, rng, step=step):
 
 
 # %% [markdown]
-# We set four temperatures in the learned energy. $T = \frac12$ is what noise $\sqrt\eta$ for $\sqrt{2\eta}$ makes (errata, entry 4). Then three tricky ones at $T = 1$: a *step* four times as large,
+# We set four temperatures in the learned energy. $T = \frac12$ is what noise $\sqrt\eta$ for $\sqrt{2\eta}$ makes (entry 4 of the {doc}`../errata`). Then three tricky ones at $T = 1$: a *step* four times as large,
 # all chains in a *single* well, and chains in the *wrong* energy of the last section.
 
 # %%
@@ -828,7 +828,7 @@ show_table(
 )
 
 # %% [markdown]
-# So the thermometer catches a wrong noise. (Differentiate the *mean* energy of a batch of 16 and it reads 16; {lecture}`2.1`, and errata, entry 18.) It is *blind* to weights: partial integration works within one well as well, as long as the density on its border is
+# So the thermometer catches a wrong noise. (Differentiate the *mean* energy of a batch of 16 and it reads 16; {lecture}`2.1`, and entry 18 of the {doc}`../errata`.) It is *blind* to weights: partial integration works within one well as well, as long as the density on its border is
 # negligible. And the wrong energy shows no fever once its chains have relaxed in their wells. While they still *flow*, the same algebra gives
 #
 # $$
@@ -1351,4 +1351,4 @@ verify(
 # Chains that stay in their wells, or run for a few steps only, teach an energy that samples well and is wrong, and neither the samples nor their temperature tell. Score matching
 # needs no chains, and does not see the weights of separate wells either, unless noise fills the passes.
 #
-# **Next:** the same for images, where no grid will help.
+# **Next:** {lecture}`2.4` does the same for images, where no grid will help.

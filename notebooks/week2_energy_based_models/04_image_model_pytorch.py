@@ -1270,4 +1270,4 @@ verify(
 # energy that, as a density, is almost uniform: pictures, outlier scores and likelihoods are three different claims, and each
 # needs numbers of its own.
 #
-# **Next:** the same energy in TensorFlow, which mends broken images.
+# **Next:** {lecture}`2.5` has the same energy in TensorFlow, which mends broken images.

@@ -1046,4 +1046,4 @@ verify(
 # its conditional distribution fills in what is missing, by one changed line. A Gaussian, for which all of this is exact, is both
 # the test of the code and the competitor, and where the network does not beat it, the table says so.
 #
-# **Next:** week 3, in which latent variables make both sampling and likelihoods cheap, at the price of a bound.
+# **Next:** week 3 ({lecture}`3.1`), in which latent variables make both sampling and likelihoods cheap, at the price of a bound.
