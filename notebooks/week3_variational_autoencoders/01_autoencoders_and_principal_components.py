@@ -109,8 +109,10 @@ def principal_components(x):
 # \qquad S(0) = \frac{\langle M^2\rangle}{N} .
 # $$ (eq-pca-structure-factor)
 #
-# In a ferromagnet $\mathbf k = 0$ is the largest: the first component is uniform, its code is $M/\sqrt N$, and its eigenvalue is,
-# above $T_c$, temperature times susceptibility. Two sums come for free. As $s_j^2 = 1$, the $S(\mathbf k)$ average to one; and
+# In a ferromagnet no correlation is negative (Griffiths), so $|S(\mathbf k)|\le\sum_{\mathbf r} G(\mathbf r) = S(0)$, and $\mathbf k = 0$ is the
+# largest: the first component is uniform, its code is $M/\sqrt N$, and its eigenvalue is $T\chi$, with the **susceptibility**
+# $\chi = \langle M^2\rangle/NT$, the response of the magnetisation per spin to a field. (Below $T_c$ one usually subtracts
+# $\langle|M|\rangle^2$.) Two sums come for free. As $s_j^2 = 1$, the $S(\mathbf k)$ average to one; and
 # $\frac1N\sum_{\mathbf k} S(\mathbf k)(\cos k_x + \cos k_y) = -u$ is minus the energy per spin.
 #
 # We even know $G$. Let $\mathcal T$ be the transfer matrix between neighbouring rows of $L$ spins, $2^L \times 2^L$. With
@@ -214,8 +216,8 @@ plt.show()
 # So the analysis measures the structure factor, and it finds the magnetisation because translations are a symmetry and
 # $\mathbf k = 0$ is soft. Two lessons carry over. First, *eigenvalues come in multiplets*: components 2 to 5 span the four waves
 # with $|\mathbf k| = 2\pi/L$, but which basis of that space you see is sampling noise. (A small perturbation mixes degenerate
-# states.) A code of three numbers cuts the multiplet, and its subspace is arbitrary. Second, the leading component is a smooth
-# function of $T$ on a finite lattice: it shows order, not a transition.
+# states.) A code of three numbers cuts the multiplet, and its subspace is arbitrary. Second, the leading *eigenvalue* is a
+# smooth function of $T$ on a finite lattice, and its component is uniform at all $T$: it shows order, not a transition.
 
 # %% [markdown]
 # ## Digits, by hand and by library
@@ -559,17 +561,24 @@ def dense(*sizes, bend=nn.Tanh):
 
 
 # %% [markdown]
-# 500 random angles to train on, 2000 others to test.
+# 500 random angles to train on, 2000 others to test. With two code numbers a training may end in a knot: now and then the codes form a
+# figure eight, with the crossing hidden in a gap between the training angles. The loss is small and stays so, and no gradient step
+# undoes a crossing; but in the gap the error is as large as with one number. So we train three networks and keep the one that does best
+# on 500 more angles, a **validation set**.
 
 # %%
 torch.manual_seed(seed)
-angles = np.random.default_rng([seed, 2]).uniform(0, 2 * np.pi, 500)
-x_ring = torch.tensor(signal(angles), dtype=torch.float32)
+angles = np.random.default_rng([seed, 2]).uniform(0, 2 * np.pi, 1000)
+x_ring, x_validate = torch.tensor(signal(angles)).float().split(500)
 x_ring_test = torch.tensor(ring_test, dtype=torch.float32)
 ring, ring_error = {}, {}
-for q in (1, 2):
-    ring[q] = dense(32, 32, 32, q), dense(q, 32, 32, 32)
-    train(*ring[q], x_ring, n_steps_ring, len(x_ring), 0.005)
+for q, n_trainings in ((1, 1), (2, 3)):
+    tries = []
+    for _ in range(n_trainings):
+        tries.append((dense(32, 32, 32, q), dense(q, 32, 32, 32)))
+        train(*tries[-1], x_ring, n_steps_ring, len(x_ring), 0.005)
+    errors = [squared_error(model, x_validate).mean() for model in tries]
+    ring[q] = tries[np.argmin(errors)]
     ring_error[q] = squared_error(ring[q], x_ring_test)
 show_table(
     ["code numbers", "linear: mean", "network: mean", "network: worst"],
@@ -644,8 +653,10 @@ plt.show()
 # ## Digits, with convolutions
 #
 # Digits lie on no known manifold, so we compare on held-out images, at equal code size, two networks of about the same number of
-# parameters. One is dense, as in {cite:t}`hinton2006`; the other has convolutions that halve the image twice, and their
-# transposes on the way back (convolutional autoencoders: {cite}`masci2011`).
+# parameters. One is dense, as in {cite:t}`hinton2006`; the other has convolutions that halve the image twice, and
+# transposed ones on the way back (convolutional autoencoders: {cite}`masci2011`). A convolution slides one small kernel of weights,
+# here $3\times3$, over the image; in steps of two pixels the result is half as wide. A transposed convolution is the transpose of such a
+# linear map, here with kernels of $4\times4$: each number paints a patch, and the patches lie two pixels apart.
 
 
 # %%
@@ -739,7 +750,8 @@ plt.show()
 # \frac{\mathbf D(\tilde{\mathbf x}) - \tilde{\mathbf x}}{\sigma^2} = \nabla \log p_\sigma(\tilde{\mathbf x}) .
 # $$ (eq-pca-tweedie)
 #
-# Whatever $p$ is, the optimal denoiser is the score of the noisy data in disguise {cite}`miyasawa1961,efron2011`; for
+# Whatever $p$ is, the optimal denoiser is, in disguise, the **score** of the noisy data, as the gradient $\nabla\log p_\sigma$ of a
+# log-density is called {cite}`miyasawa1961,efron2011`; for
 # autoencoders at small $\sigma$ see {cite:t}`alain2014`. This is the score matching of {lecture}`2.3`, seen from the other side.
 #
 # For Gaussian data the score is linear, $-(\mathbf C + \sigma^2\mathbf I)^{-1}\tilde{\mathbf x}$, and {eq}`eq-pca-tweedie`
@@ -1048,6 +1060,12 @@ show_table(
 # ::::{solution-start} ex-pca-decay
 # :class: dropdown
 # ::::
+#
+# Why may one look at single modes? At given $\mathbf M = \mathbf B\mathbf A$ the penalty is least at $2\gamma$ times the sum of the singular
+# values of $\mathbf M$, which is at least $2\gamma\operatorname{tr}\mathbf M = 2\gamma\sum_i\mu_i$, with the diagonal elements $\mu_i$ of
+# $\mathbf M$ in the basis of the components; and the misfit is at least $\sum_i\lambda_i(1 - \mu_i)^2$, since the other elements of
+# $\mathbf I - \mathbf M$ only add to it. Both are equalities for a diagonal $\mathbf M$ with $\mu_i\ge0$, and as long as no more than $q$ modes
+# survive, as here, such an $\mathbf M$ is within reach.
 #
 # A mode has the loss $\lambda(1 - ab)^2 + \gamma(a^2 + b^2)$. At given $ab$ the penalty is least for $a = b$; then
 # $a^2 = 1 - \gamma/\lambda$ if $\lambda > \gamma$, else zero. So the singular values of $\mathbf B$ are

@@ -146,8 +146,9 @@ plt.show()
 # %% [markdown]
 # Mean field orders at $T = 4$, the infinite lattice at 2.27 and a finite torus never; between the two, near 3.3, the bound is worst.
 # Look at the left end: why does the gap tend to $\ln 2$ and not to zero? The magnet has two phases, up and down, each with
-# probability one half. The trial sits in one of them, where $q/p = 2$. (Pairs of flipped neighbours, 32 with
-# $e^{-12}$ each, are all that is left at $T = 1$.)
+# probability one half. The trial sits in one of them, where $q/p = 2$. (Single flips cost $e^{-8}$ at $T = 1$, and
+# independent spins can have them. Two flipped neighbours cost $e^{-12}$, but $e^{-16}$ if independent: these 32 pairs are what the
+# trial misses there.)
 
 # %%
 verify(
@@ -268,13 +269,13 @@ verify(
 # p(\mathbf z) = \mathcal N(\mathbf 0, \mathbf I).
 # $$ (eq-evidence)
 #
-# The prior is part of the model; in all autoencoders of this course it is standard normal. Be clear about what
+# The prior is part of the model; in all variational autoencoders of this course it is standard normal. Be clear about what
 # can be computed. $p(\mathbf x\mid\mathbf z)$ is one evaluation of a formula, or one pass through a network. The **evidence**
 # $p(\mathbf x)$ is an integral over all causes, in general out of reach, and with it the **posterior**
 # $p(\mathbf z\mid\mathbf x) = p(\mathbf x\mid\mathbf z)\,p(\mathbf z)/p(\mathbf x)$, what the data say about the cause.
 #
 # Our example has one cause and six detectors that click or do not, $x_i\in\{0, 1\}$, independently given $z$:
-# $p(x_i{=}1\mid z) = \sigma(b_i + w_i z)$ with the sigmoid $\sigma$. One dimension can be integrated: the sum of a smooth function
+# $p(x_i{=}1\mid z) = 1/(1 + e^{-(b_i + w_i z)})$. One dimension can be integrated: the sum of a smooth function
 # over a regular grid that ends where the function vanishes converges faster than any power of the step.
 
 # %%
@@ -401,7 +402,7 @@ verify(
 # = \tfrac12\sum_k\bigl(\mu_k^2 + \sigma_k^2 - 1 - \log\sigma_k^2\bigr).
 # $$ (eq-gaussian-kl)
 #
-# It holds for the prior $\mathcal N(\mathbf 0, \mathbf I)$ and no other; the function takes any.
+# It holds for this prior, $\mathcal N(\mathbf 0, \mathbf I)$, and for a $q$ with independent components; the function takes other priors as well.
 
 # %%
 show_source(gaussian_kl)
@@ -534,9 +535,10 @@ plt.show()
 
 # %% [markdown]
 # A Gaussian loses about two hundredths of a nat at most. The encoder loses up to a tenth on improbable outcomes, about which its loss
-# hardly cares, and more than its share on the two most probable ones, where all detectors point to the same sign of $z$. Both have
-# one cause: the best $\sigma$ is large where the detectors agree and small where they contradict each other, but a
-# $\log\sigma$ that is linear in $\mathbf x$ has the same sum for $\mathbf x$ and its complement $1 - \mathbf x$.
+# hardly cares, and more than its share on the two most probable ones, where all detectors point to the same sign of $z$. On the
+# improbable outcomes the cause is the scale: the best $\sigma$ is large where the detectors agree and small where they contradict
+# each other, but a $\log\sigma$ that is linear in $\mathbf x$ has the same sum for $\mathbf x$ and its complement $1 - \mathbf x$. On
+# the two probable ones the scale is one cause, and a mean that is linear in $\mathbf x$, and falls short of the best one, is the other.
 
 # %%
 verify(
@@ -566,8 +568,9 @@ verify(
 # = \bigl\langle f(\mathbf z)\,\nabla_\phi\log q_\phi(\mathbf z) \bigr\rangle_{q_\phi}.
 # $$ (eq-score-function)
 #
-# It needs only values of $f$, so it also works for discrete $\mathbf z$. ($f$ itself must not contain $\phi$: take it from
-# {eq}`eq-elbo`, where the divergence is a formula, not from {eq}`eq-elbo-jensen`.) **Reparameterisation** {cite}`kingma2014,rezende2014`:
+# It needs only values of $f$, so it also works for discrete $\mathbf z$. (If $f$ itself contains $\phi$, $\langle\nabla_\phi f\rangle$ is
+# added. For the $-\log q_\phi$ in {eq}`eq-elbo-jensen` that is $-\langle\nabla_\phi\log q_\phi\rangle = 0$, so either form of the bound
+# will do; with {eq}`eq-elbo` the divergence and its gradient are exact.) **Reparameterisation** {cite}`kingma2014,rezende2014`:
 # write $\mathbf z$ as a function of $\phi$ and of noise that knows nothing of $\phi$. Then the gradient does move inside:
 #
 # $$
@@ -685,12 +688,12 @@ axes[0].legend()
 plt.show()
 
 # %% [markdown]
-# At $d = 20$ the score function needs more than two thousand times as many draws for the same error. This is why autoencoders reparameterise.
+# At $d = 20$ the score function needs more than two thousand times as many draws for the same error. This is why variational autoencoders reparameterise.
 #
 # ## Several draws make a tighter bound
 #
 # The gap in {eq}`eq-elbo-jensen` comes from the logarithm of a fluctuating ratio. Average $k$ ratios first, and they fluctuate
-# less {cite}`burda2016`:
+# less {cite}`burda2016` (the weights $w_i$ are not the slopes of the detectors):
 #
 # $$
 # L_k = \Bigl\langle \log\frac1k\sum_{i=1}^k w_i \Bigr\rangle \le \log p(\mathbf x), \qquad
@@ -848,15 +851,21 @@ verify(
 # a_k = \max(\lambda_k - \sigma^2, 0),
 # $$ (eq-ppca-columns)
 #
-# so a column grows only for an eigenvalue *above the noise*. Among the noise variances the best is the mean of the discarded eigenvalues. Insert
-# both, and the trace becomes $d$:
+# so a column grows only for an eigenvalue *above the noise*. With all columns alive, $\sigma^2\le\lambda_{n_z}$, the noise enters as
+# $-\frac12[(d-n_z)\log\sigma^2 + \sum_{k>n_z}\lambda_k/\sigma^2]$, largest where $\sigma^2$ is the mean of the discarded eigenvalues, which is
+# indeed no larger than $\lambda_{n_z}$. (More noise, with fewer columns alive, only lowers $\mathcal L$: the mean of what is then left out
+# is below $\sigma^2$. So while the noise is learned, no column dies unless eigenvalues are equal.) Insert both, and the trace becomes $d$:
 #
 # $$
 # \mathcal L_\text{max} = -\tfrac12\Bigl[d\log 2\pi + \sum_{k\le n_z}\log\lambda_k + (d-n_z)\log\sigma^2 + d\Bigr],
 # \qquad \sigma^2 = \frac1{d-n_z}\sum_{k>n_z}\lambda_k .
 # $$ (eq-ppca-maximum)
 #
-# Now the **linear autoencoder** {cite}`lucas2019` of the same model: a linear encoder $q = \mathcal N(\mathbf V\mathbf x, \operatorname{diag}(\mathbf v))$ with one
+# So far the model was fixed, or its likelihood a formula. A **variational autoencoder** has a *decoder*
+# $p_\theta(\mathbf x\mid\mathbf z)$ and an *encoder* $q_\phi(\mathbf z\mid\mathbf x)$, and maximises the ELBO, averaged over the data, over
+# both. In $\phi$ this closes the gap. In $\theta$ it is maximum likelihood minus the gap: it raises $\log p_\theta(\mathbf x)$, but prefers
+# models whose posterior $q$ can imitate. In the **linear variational autoencoder** {cite}`lucas2019` the decoder is the model above,
+# $\theta = (\mathbf W, \sigma^2)$, and with it comes a linear encoder $q = \mathcal N(\mathbf V\mathbf x, \operatorname{diag}(\mathbf v))$ with one
 # vector of variances. All averages in {eq}`eq-elbo` are Gaussian. With $\mathbf x - \mathbf W\mathbf z$ of mean
 # $(\mathbf I - \mathbf W\mathbf V)\mathbf x$ and covariance $\mathbf W\operatorname{diag}(\mathbf v)\mathbf W^\mathsf T$, the loss averaged over the data is
 #
@@ -952,7 +961,7 @@ verify(
 )
 
 # %% [markdown]
-# The gap is zero here: not small, zero. We look inside the machine with five latent variables. Its column lengths should be {eq}`eq-ppca-columns`, its encoder
+# The gap is zero here: not small, zero. We look inside the machine with five latent variables. Its squared column lengths should be {eq}`eq-ppca-columns`, its encoder
 # variances $\sigma^2/\lambda_k$, and its noise the mean of what is left.
 
 # %%
@@ -1127,7 +1136,7 @@ plt.show()
 # {eq}`eq-elbo` is lost. And it is easy to write $\mu + \sigma^2\epsilon$, with a network that returns the variance. Neither crashes.
 #
 # One datum $x$, one latent variable, $p(x\mid z) = \mathcal N(wz, \sigma_x^2)$; the posterior is Gaussian with
-# variance $1/(1+P)$, $P = w^2/\sigma_x^2$. So the honest optimum of the ELBO is $\log p(x)$. Predict both failures.
+# variance $1/(1+P)$, with $P = w^2/\sigma_x^2$, the precision without the prior's. So the honest optimum of the ELBO is $\log p(x)$. Predict both failures.
 # With `sample` only the divergence pulls, and it pulls to the prior: mean 0, scale 1. With the
 # slip, draws have the variance $v^2$ while the divergence believes in $v$, so that the loss has $\frac12(P v^2 + v - \log v)$ and
 #
@@ -1220,7 +1229,8 @@ for slip, (mean, variance, spread, value) in expected.items():
     )
 
 # %% [markdown]
-# The `variance` run gains half a nat here, and more for each latent variable that the data fix more sharply; the evidence exposes it at
+# The `variance` run gains half a nat here; the sharper the data fix a latent variable, the more it adds, about
+# $\frac14\log\frac P2 + \frac14$ for large $P$. The evidence exposes it at
 # once. The `sample` run is the dangerous one: it looks exactly like posterior collapse, and you may blame the model. Its value
 # is a valid bound, merely a bad one. Compare the gradient with a finite difference, at the same noise. At $\mu = \frac12$ it lacks $\partial_\mu\langle\log p(x\mid z)\rangle = w(x - w\mu)/\sigma_x^2 = 7.5$.
 
@@ -1293,7 +1303,7 @@ verify(
 # ::::{exercise} What 'squared error plus KL' has decided
 # :label: ex-squared-error
 # Much code minimises $\lVert\mathbf x-\hat{\mathbf x}\rVert^2 + \operatorname{KL}$, or the *mean* over pixels in place of the sum. Which $\sigma^2$ are these? How many latent
-# variables can a linear autoencoder of the digits then use?
+# variables can a linear variational autoencoder of the digits then use?
 # ::::
 #
 # ::::{solution-start} ex-squared-error
@@ -1353,7 +1363,9 @@ for r in (0.6, 1.0, 4.0):
 # k\,\bigl[\log p(\mathbf x) - L_k\bigr] \simeq k^2\bigl\langle y - \log(1+y)\bigr\rangle_q - \tfrac12 ,
 # $$ (eq-single-jump)
 #
-# with a half that makes it {eq}`eq-iwae-rate` where the variance exists. (At $k = 10^{14}$ the sum for {eq}`eq-iwae-exact` is lost in rounding.)
+# with a half that makes it {eq}`eq-iwae-rate` where the variance exists. For the Gaussians of this exercise $w/p$ exceeds a large $t$ with a
+# probability of about $t^{-1/(1-r)}$, so for $r < \frac12$ the gap falls like $k\,P(w/p > k)\sim k^{-r/(1-r)}$, up to a logarithm: slower than
+# $1/k$. Hence the prior, whose weights have a variance, wins in the end. (At $k = 10^{14}$ the sum for {eq}`eq-iwae-exact` is lost in rounding.)
 
 
 # %% tags=["solution"]
@@ -1388,9 +1400,9 @@ verify(
 #
 # ## Summary
 #
-# For any trial $q$, reconstruction minus divergence from the prior is the log evidence minus the divergence from the posterior: a bound that needs no
-# integral, and the free energy of a mean-field theory. Its gradient is an average over noise once $\mathbf z$ is written as a
-# function of it; its gap shrinks as $1/k$ with $k$ draws where the weights have a variance, and closes for the linear autoencoder: principal
+# For any trial $q$, reconstruction minus divergence from the prior is the log evidence minus the divergence from the posterior: a bound that needs an average
+# over $q$, but neither $p(\mathbf x)$ nor the posterior, and the free energy of a mean-field theory. Its gradient is an average over noise once $\mathbf z$ is written as a
+# function of it; its gap shrinks as $1/k$ with $k$ draws where the weights have a variance, and closes for the linear variational autoencoder: principal
 # component analysis, with a noise that decides how many components survive. Wherever the evidence can be computed, compute it: wrong code is happy to exceed it.
 # For more, read the review by Blei and co-workers {cite}`blei2017`, and chapter 20.10.3 of *Deep Learning* {cite}`goodfellow2016`.
 #

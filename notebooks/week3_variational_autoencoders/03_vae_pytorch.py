@@ -773,7 +773,7 @@ if on_digits:
 #
 # ## What σ² weighs
 #
-# It is sometimes said that this loss has no weight to tune. It has one (statement 12 of the {doc}`../errata`). With a
+# It is sometimes said that this loss has no weight to tune. It has one (entry 12 of the {doc}`../errata`). With a
 # Gaussian decoder and a factor $\beta$ in front of the divergence, multiply the loss by $2\sigma^2$:
 #
 # $$
