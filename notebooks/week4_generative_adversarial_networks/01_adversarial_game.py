@@ -72,7 +72,7 @@ n = 200_000  # samples of each kind
 # from a differentiable map of $\mathbf z$.
 #
 # The generator also never sees data. All that it learns of them comes from the other player, through that derivative
-# (errata, entry 13).
+# (entry 13 of the {doc}`../errata`).
 #
 # The data come from a double well, half $\mathcal N(-\frac32, \frac14)$ and half $\mathcal N(\frac32, \frac14)$.
 
@@ -615,7 +615,7 @@ verify(
 # %% [markdown]
 # ### Convex in what?
 #
-# One reads that the game is convex in the generator (errata, entry 16). It is, if the generator's variable is the *density*:
+# One reads that the game is convex in the generator (entry 16 of the {doc}`../errata`). It is, if the generator's variable is the *density*:
 # $V$ is linear in $p_g$, and a maximum of linear functions is convex. Along a mixture $p_t = (1-t)\,p_0 + t\,p_1$ the
 # curvature of $2\operatorname{JSD}$ is
 #
@@ -1027,7 +1027,7 @@ verify(
 # ### Undecided is not the same as right
 #
 # At the equilibrium $D = \frac12$ everywhere. The converse is widely believed: if $D = \frac12$, training has converged
-# (errata, entry 15). Look at the orbit where $\psi = 0$. The discriminator says $\frac12$ to everything, $V = -\log 4$, and
+# (entry 15 of the {doc}`../errata`). Look at the orbit where $\psi = 0$. The discriminator says $\frac12$ to everything, $V = -\log 4$, and
 # by {eq}`eq-gan-conserved` $|\theta|$ is as large as it ever gets. Or let the discriminator be too weak. For data
 # $\mathcal N(0,1)$ and fakes $\mathcal N(0, 4)$ and a *linear* logit, the slope of $V$ at $w = 0$ is half the difference of
 # the means of $(1, x)$, which is zero. $V$ is concave, so $D = \frac12$ is its best answer, forever. The parabola is not
@@ -1510,7 +1510,7 @@ plt.show()
 # %% [markdown]
 # ## Break it: an epoch for each player
 #
-# Some notes let the players alternate by *epochs* (errata, entry 14): $m$ steps of the discriminator, then $m$ of the
+# Some notes let the players alternate by *epochs* (entry 14 of the {doc}`../errata`): $m$ steps of the discriminator, then $m$ of the
 # generator. **Predict** for the smallest game, near the origin: from which $m$ on, at $h = 0.1$, does it diverge? And can R1
 # save it?
 #

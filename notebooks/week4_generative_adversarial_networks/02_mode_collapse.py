@@ -24,7 +24,7 @@
 # :class: tip
 # **You will** put numbers on forgetting and hold them to a perfect sampler; prove how steep a generator must be; watch
 # Adam's default settings keep a game from settling, and derive why; map what friction costs; anneal a game on a grid.
-# **You need** {lecture}`4.1`; {lecture}`2.3` for the data. **Time** an hour to read; a minute and a half of CPU.
+# **You need** {lecture}`4.1`; {lecture}`2.3` for the data; {lecture}`3.2` for divergences. **Time** an hour to read; a minute and a half of CPU.
 # :::
 
 # %%
@@ -406,7 +406,7 @@ plt.show()
 # $(1-\beta)\sum_k k\beta^k = \beta/(1-\beta)$, nine steps for $\beta = 0.9$. On a hill that is no harm: the ground stays
 # where it is, and the average smooths out the noise of minibatches. In a game, nine steps ago the opponent was somewhere
 # else, and the slope of then points to where he was. Let $\dot{\mathbf y} = \mathbf M\mathbf y$ be the game of the players
-# $\mathbf y$ near equilibrium, with eigenvalues $\mu$ of $\mathbf M$, and $\tau = h\beta/(1-\beta)$ the age of slopes at
+# $\mathbf y$ near equilibrium, with eigenvalues $\mu$ of $\mathbf M$ ($\nu_\pm$ in {lecture}`4.1`), and $\tau = h\beta/(1-\beta)$ the age of slopes at
 # steps of $h$. The average is, exactly, $\tau\,(m_{n+1} - m_n)/h = g - m_{n+1}$. So for small steps
 # $\tau\dot{\mathbf m} = \mathbf M\mathbf y - \mathbf m$ and $\dot{\mathbf y} = \mathbf m$. Together, and for
 # $\mathbf y\propto e^{\lambda t}$ with a rate $\lambda$,

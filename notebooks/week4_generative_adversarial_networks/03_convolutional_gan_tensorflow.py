@@ -25,7 +25,7 @@
 # train a generator of digits and watch the right numbers, resume a run to the last bit, rank generators in an error-barred
 # table, and break the game with an ordinary momentum.
 # **You need** {lecture}`4.1` for the game and its losses; {lecture}`4.2` for delay; {lecture}`3.4` for transposed
-# convolutions; {lecture}`1.4` for graphs.
+# convolutions; {lecture}`1.4` for graphs; {lecture}`2.4` for the Fréchet distance.
 # **Time** 45 minutes to read without the exercises; less than a minute of CPU.
 # :::
 #
@@ -84,7 +84,7 @@ vae_epochs = 30
 n_break = 500  # updates of each broken game
 
 # %% [markdown]
-# Pixels are scaled to $[-1, 1]$, what a tanh can make. The full profile (`PROFILE=full`) takes MNIST, and layers of the sizes
+# Pixels are scaled to $[-1, 1]$, what a tanh can make. The full profile (`PROFILE=full`) takes MNIST {cite}`lecun1998`, and layers of the sizes
 # in TensorFlow's tutorial "Deep Convolutional Generative Adversarial Network".
 
 # %%
@@ -346,8 +346,8 @@ verify(
 # %% [markdown]
 # ## One update
 #
-# The players alternate *per minibatch*: one step of the discriminator, one of the generator, not an epoch each (number 14 of
-# the errata). Two tapes run at once.
+# The players alternate *per minibatch*: one step of the discriminator, one of the generator, not an epoch each (entry 14 of
+# the {doc}`../errata`). Two tapes run at once.
 
 # %%
 show_source(gan._Game._update, gan._Game._discriminator_step)
@@ -381,7 +381,7 @@ show_source(gan._Game._update, gan._Game._discriminator_step)
 # $\alpha' = 0$, scales $D^*$ by $\alpha$: $f^*$ cannot exceed $\log 9$. Why not $\alpha' > 0$ as well? Where there are only
 # samples, $D^* = \alpha'$ would be flat: no slope drives them away.
 #
-# *The last, smaller batch* (number 18 of the errata). A data set of $N$ images in batches of $B$ leaves $r > 0$ images over,
+# *The last, smaller batch* (entry 18 of the {doc}`../errata`). A data set of $N$ images in batches of $B$ leaves $r > 0$ images over,
 # here 34 of 1442. A sloppy program makes $r$ samples, stacks samples and images, and takes the first $2r$ of the labels that
 # it has made once: $B$ zeros, then $B$ ones. The first $B - r$ real images of this batch count as fake (or all $r$ of them).
 # **Predict** what the discriminator believes in that step, and on average. Equation {eq}`eq-dcgan-labels` only wants the mean

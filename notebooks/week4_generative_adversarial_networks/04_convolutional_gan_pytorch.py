@@ -533,7 +533,7 @@ verify(
 # Now the game itself, from equal weights, with equal batches and noise, four times: $\gamma = 0, 0.1, 1, 10$. Momentum is
 # off ($\beta_1 = 0$): in a game it is a delay, and pushes the swing ({lecture}`4.2`). Every seven updates we note both sides
 # of {eq}`eq-gan-virial`, with the mean log-odds for $c$ (a common swing of data and samples says nothing about slopes), and
-# every 40 the Fréchet distance between samples and held-out images in the features of a classifier. **Predict** the log-odds
+# every 40 the squared Fréchet distance, 'Fréchet distance' for short, between samples and held-out images in the features of a classifier. **Predict** the log-odds
 # for each $\gamma$.
 
 # %%
@@ -721,7 +721,7 @@ if on_digits:
     )
 
 # %% [markdown]
-# And $D = \frac12$ (number 15 of the errata)? Look at $\gamma = 10$ after 80 updates, when the Fréchet distance is still
+# And $D = \frac12$ (entry 15 of the {doc}`../errata`)? Look at $\gamma = 10$ after 80 updates, when the Fréchet distance is still
 # many times that of the end, and compare $|D - \frac12|$, the larger of data and samples, with the game without penalty.
 # (Empirical: 29 other seeds gave 0.05 to 0.10, and 2.2 to 3.7 times as much without penalty, with a scatter of 10 %; the
 # ratio of Fréchet distances was 10 or more in nine.)
@@ -810,8 +810,8 @@ verify(
 )
 
 # %% [markdown]
-# Now the digits, with WGAN-GP: three steps of the critic for each of the generator, $\lambda = 10$, $\beta_2 = 0.9$
-# {cite}`gulrajani2017`. We judge it on held-out images and new samples.
+# Now the digits, with WGAN-GP: $\lambda = 10$, $\beta_1 = 0$ and $\beta_2 = 0.9$ as in {cite:t}`gulrajani2017`, but three steps of
+# the critic for each of the generator in place of their five. We judge it on held-out images and new samples.
 
 # %%
 wasserstein = train(

@@ -406,7 +406,7 @@ verify(
 
 # %% [markdown]
 # Does it matter for pictures? **Predict**: at half the temperature, will images be broken, or will something else be wrong?
-# We judge as in {lecture}`4.4`, by the Fréchet distance in the judge's features, precision and recall, against the held-out
+# We judge as in {lecture}`4.4`, by the squared Fréchet distance in the judge's features, precision and recall, against the held-out
 # images, with twelve draws of as many pairs as there are held-out images.
 
 
