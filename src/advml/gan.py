@@ -126,6 +126,15 @@ def observed(name, x, shape):
     return x
 
 
+def paired(z, x):
+    """Refuse batches of two lengths; one row would go with all others."""
+    n, m = z.shape[0], x.shape[0]
+    if n != m and None not in (n, m):  # unknown in a graph
+        raise ValueError(
+            f"z and x must have equally many rows, but have {n} and {m}"
+        )
+
+
 @dataclass
 class Memory:
     """Where a training stands, beside the weights; all of it NumPy's.
@@ -227,11 +236,15 @@ def check_players(generator, discriminator, data):
             f"data must have shape (N, {wanted}) with N >= 1, but has "
             f"{data.shape}"
         )
-    bad = data[~(np.abs(data) <= generator.limit)]
+    limit = generator.limit
+    bad = data[~(np.isfinite(data) & (np.abs(data) <= limit))]
     if len(bad):
+        wanted = f"lie within ±{limit:g}, what the generator can make"
+        if limit == np.inf:
+            wanted = f"be finite in {data.dtype}"
         raise ValueError(
-            f"data must lie within ±{generator.limit:g}, what the generator "
-            f"can make, but holds {bad[0]} (and {len(bad) - 1} more like it)"
+            f"data must {wanted}, but holds {bad[0]} (and {len(bad) - 1} more "
+            "like it)"
         )
 
 
@@ -298,7 +311,9 @@ def save_checkpoint(path, generator, discriminator, memory):
         "random": memory.random,
         "settings": memory.settings,
     }
-    arrays = {"about": np.array(json.dumps(about))}
+    # Settings may be numbers of NumPy, and random states hold arrays.
+    about = json.dumps(about, default=lambda value: value.tolist())
+    arrays = {"about": np.array(about)}
     parts = {
         "generator": generator.to_numpy(),
         "discriminator": discriminator.to_numpy(),
@@ -349,9 +364,18 @@ def resume(checkpoint, memory, rules, generator, discriminator):
     """Memory to start from: that of the file, if it exists, or `memory`.
 
     A file of a training with other rules is refused: who goes on with it by
-    mistake would not get what was asked for.
+    mistake would not get what was asked for. FileNotFoundError if there is no
+    folder to write it to, before any time is spent on the training.
     """
-    if checkpoint is None or not _npz(checkpoint).exists():
+    if checkpoint is None:
+        return memory
+    path = _npz(checkpoint)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            "checkpoint must be in a folder that exists, not "
+            f"{str(checkpoint)!r}"
+        )
+    if not path.exists():
         return memory
     if memory is not None:
         raise ValueError(

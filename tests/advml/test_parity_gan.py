@@ -620,6 +620,37 @@ def test_memory_goes_on_like_a_checkpoint(framework):
     assert difference(g.to_numpy(), want.to_numpy()) == 0
 
 
+@both
+def test_a_checkpoint_takes_numbers_and_generators_of_numpy(
+    framework, tmp_path
+):
+    """The file has single precision's 0.01, which is not Python's."""
+
+    def play(n_updates, **more):
+        return played(
+            framework,
+            "leaky",
+            "plain",
+            n_updates,
+            batch_size=np.int64(5),
+            n_critic=np.int32(2),
+            learning_rate=np.float32(1e-2),
+            r1=np.float32(0.7),
+            averaging=np.float32(0.9),
+            seed=np.random.Generator(np.random.MT19937(3)),
+            **more,
+        )
+
+    want_g, _, want, _ = play(4)
+    path = tmp_path / "game.npz"
+    play(2, checkpoint=path)
+    g, _, memory, log = play(4, checkpoint=path)
+    assert log[:, 0].tolist() == [3, 4]
+    assert difference(g.to_numpy(), want_g.to_numpy()) == 0
+    assert memory.settings == want.settings
+    np.testing.assert_equal(memory.random, want.random)
+
+
 @pytest.mark.parametrize("first", [0, 1])
 def test_the_other_framework_can_go_on(first, tmp_path):
     one, other = FRAMEWORKS[first], FRAMEWORKS[1 - first]
@@ -740,6 +771,29 @@ def test_inversion_refuses_bad_arguments(framework, options, message):
         framework.module.invert(g, **options)
 
 
+@both
+@pytest.mark.parametrize(("n", "m"), [(3, 1), (1, 3), (3, 2)])
+def test_posterior_energy_refuses_batches_of_two_lengths(framework, n, m):
+    g, _ = make(framework, GENERATORS, "linear")
+    message = f"z and x must have equally many rows, but have {n} and {m}"
+    with pytest.raises(ValueError, match=message):
+        framework.module.posterior_energy(g, normals(n, 3), normals(m, 2), 1.0)
+
+
+def test_posterior_energy_takes_batches_of_unknown_length():
+    """In TensorFlow's graphs, with all that NumPy's arrays give."""
+    g, _ = make(TensorFlow, GENERATORS, "linear")
+    shapes = [tf.TensorSpec([None, n], "float64") for n in (3, 2)]
+
+    @tf.function(input_signature=shapes)
+    def energy(z, x):
+        return tensorflow_gan.posterior_energy(g, z, x, 0.5)
+
+    z, x = np.float64(normals(4, 3)), np.float64(normals(4, 2))
+    want = tensorflow_gan.posterior_energy(g, z, x, 0.5)
+    np.testing.assert_allclose(energy(z, x), want, rtol=1e-12)
+
+
 FUNCTIONS = [
     "posterior_energy",
     "invert",
@@ -783,6 +837,16 @@ def test_networks_have_the_same_methods(name):
     theirs, ours = found
     assert theirs - {"forward"} == ours - {"call", "get_config"}
     assert {"to_numpy", "from_numpy"} <= theirs
+
+
+@both
+@pytest.mark.parametrize("name", PAIRS)
+def test_players_do_not_begin_with_the_same_numbers(framework, name):
+    """With one seed their first kernels are those, up to a factor."""
+    g, d = players(framework, name)
+    one, other = (net.to_numpy()[0][0].ravel() for net in (g, d))
+    n = min(one.size, other.size)
+    assert abs(np.corrcoef(one[:n], other[:n])[0, 1]) < 0.9
 
 
 def test_steps_of_the_first_layer_lie_all_over_the_cube():
@@ -874,6 +938,42 @@ def test_training_refuses_bad_data_and_touches_nothing(
         framework.module.train(g, d, change(images(d)), n_updates=1)
     assert difference(g.to_numpy(), before[0]) == 0
     assert difference(d.to_numpy(), before[1]) == 0
+
+
+@both
+@pytest.mark.parametrize(
+    ("value", "found"), [(np.inf, "inf"), (1e39, "inf"), (np.nan, "nan")]
+)
+def test_dense_games_refuse_data_that_are_not_finite(framework, value, found):
+    """1e39 is not in the range of single precision."""
+    g, d = players(framework, "leaky", "float32")
+    data = np.float64(images(d))
+    data[1, 0] = value
+    message = f"data must be finite in float32, but holds {found}"
+    with pytest.raises(ValueError, match=message):
+        framework.module.train(g, d, data, n_updates=1)
+
+
+@both
+def test_a_checkpoint_without_a_folder_is_refused_at_once(framework, tmp_path):
+    log, path = [], tmp_path / "none" / "game.npz"
+    with pytest.raises(FileNotFoundError, match="checkpoint must be in a fo"):
+        played(
+            framework,
+            "leaky",
+            "plain",
+            checkpoint=path,
+            callback=lambda *values: log.append(values),
+        )
+    assert not log
+
+
+def test_players_on_two_devices_are_refused():
+    """Before the first step; "meta" stands in for a second device."""
+    g, _ = players(PyTorch, "leaky")
+    d = pytorch_gan.DenseDiscriminator(2, device="meta")
+    with pytest.raises(ValueError, match="on one device, not on cpu and meta"):
+        pytorch_gan.train(g, d, np.zeros((3, 2)), n_updates=1)
 
 
 @both

@@ -200,7 +200,8 @@ class DenseDiscriminator(Network):
     n_inputs : int
         Dimension of x.
     n_hidden, activation, sharpness, reach, seed, device, dtype
-        As for :class:`DenseGenerator`.
+        As for :class:`DenseGenerator`; the default seed is another, since
+        with one seed both networks begin with the same random numbers.
     """
 
     def __init__(
@@ -211,7 +212,7 @@ class DenseDiscriminator(Network):
         activation="leaky_relu",
         sharpness=1.0,
         reach=0.0,
-        seed=0,
+        seed=1,
         device=None,
         dtype=torch.float32,
     ):
@@ -245,10 +246,10 @@ class ConvolutionalDiscriminator(Network):
     size : int
         Of all kernels, odd.
     seed, device, dtype
-        As for :class:`DenseGenerator`.
+        As for :class:`DenseDiscriminator`.
 
     Source: see :class:`ConvolutionalGenerator`; that tutorial also drops
-    random channels in training.
+    single activations at random in training.
     """
 
     def __init__(
@@ -257,7 +258,7 @@ class ConvolutionalDiscriminator(Network):
         channels=(64, 128),
         *,
         size=5,
-        seed=0,
+        seed=1,
         device=None,
         dtype=torch.float32,
     ):
@@ -338,10 +339,11 @@ def posterior_energy(generator, z, x, scale):
 
     |x − G(z)|²/2σ² + |z|²/2, in nats, for latent variables `z` (n, n_latent)
     and data `x` (n, *shape) that are G(z) with normal noise of width σ, which
-    is `scale`, in units of x.
+    is `scale`, in units of x. ValueError unless there are as many z as x.
     """
     x = shared.observed("x", _beside(generator, x), generator.shape)
-    z = _beside(generator, z)
+    z = shared.latent("z", _beside(generator, z), generator.n_latent)
+    shared.paired(z, x)
     misfit = ((x - generator(z)) ** 2).flatten(1).sum(1)
     return misfit / (2 * positive("scale", scale) ** 2) + (z**2).sum(1) / 2
 
@@ -448,7 +450,7 @@ def train(
     checkpoint : path, optional
         File (.npz) written every `checkpoint_every` updates and at the end.
         If it exists, the training goes on from there, as if it had never
-        been interrupted.
+        been interrupted. Its folder must exist (else FileNotFoundError).
     memory : Memory, optional
         What an earlier call returned, to go on from there.
 
@@ -470,6 +472,12 @@ def train(
         instance_noise=instance_noise,
         averaging=averaging,
     )
+    places = [p.layers[0][0].device for p in (generator, discriminator)]
+    if places[0] != places[1]:
+        raise ValueError(
+            "generator and discriminator must be on one device, not on "
+            f"{places[0]} and {places[1]}"
+        )
     data = _beside(generator, data).cpu().numpy()
     shared.check_players(generator, discriminator, data)
     memory = shared.resume(checkpoint, memory, rules, generator, discriminator)

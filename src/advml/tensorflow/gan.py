@@ -244,7 +244,8 @@ class DenseDiscriminator(_Player):
     n_inputs : int
         Dimension of x.
     n_hidden, activation, sharpness, reach, seed, device, dtype
-        As for :class:`DenseGenerator`.
+        As for :class:`DenseGenerator`; the default seed is another, since
+        with one seed both networks begin with the same random numbers.
     """
 
     def __init__(
@@ -255,7 +256,7 @@ class DenseDiscriminator(_Player):
         activation="leaky_relu",
         sharpness=1.0,
         reach=0.0,
-        seed=0,
+        seed=1,
         device=None,
         dtype=tf.float32,
     ):
@@ -297,10 +298,10 @@ class ConvolutionalDiscriminator(_Player):
     size : int
         Of all kernels, odd.
     seed, device, dtype
-        As for :class:`DenseGenerator`.
+        As for :class:`DenseDiscriminator`.
 
     Source: see :class:`ConvolutionalGenerator`; that tutorial also drops
-    random channels in training.
+    single activations at random in training.
     """
 
     def __init__(
@@ -309,7 +310,7 @@ class ConvolutionalDiscriminator(_Player):
         channels=(64, 128),
         *,
         size=5,
-        seed=0,
+        seed=1,
         device=None,
         dtype=tf.float32,
     ):
@@ -396,10 +397,11 @@ def posterior_energy(generator, z, x, scale):
 
     |x − G(z)|²/2σ² + |z|²/2, in nats, for latent variables `z` (n, n_latent)
     and data `x` (n, *shape) that are G(z) with normal noise of width σ, which
-    is `scale`, in units of x.
+    is `scale`, in units of x. ValueError unless there are as many z as x.
     """
     x = shared.observed("x", tf.cast(x, generator.dtype), generator.shape)
-    z = tf.cast(z, generator.dtype)
+    z = shared.latent("z", tf.cast(z, generator.dtype), generator.n_latent)
+    shared.paired(z, x)
     misfit = tf.reduce_sum((x - generator(z)) ** 2, range(1, len(x.shape)))
     scale = positive("scale", scale)
     return misfit / (2 * scale**2) + tf.reduce_sum(z**2, 1) / 2
@@ -512,7 +514,7 @@ def train(
     checkpoint : path, optional
         File (.npz) written every `checkpoint_every` updates and at the end.
         If it exists, the training goes on from there, as if it had never
-        been interrupted.
+        been interrupted. Its folder must exist (else FileNotFoundError).
     memory : Memory, optional
         What an earlier call returned, to go on from there.
 
