@@ -53,8 +53,9 @@ def test_fresh_states_are_new_each_time():
     buffer = ReplayBuffer(
         lambda n, rng: rng.normal(size=(n, 2)), size=30, fresh_fraction=1.0
     )
-    drawn = np.concatenate([buffer.states, *(buffer.draw(30)[1:] * 2)])
-    assert len(np.unique(drawn[:60], axis=0)) == 60
+    draws = [buffer.draw(30)[1] for _ in range(2)]
+    drawn = np.concatenate([buffer.states, *draws])
+    assert len(np.unique(drawn, axis=0)) == 90
 
 
 def test_drawing_changes_nothing_and_storing_keeps():

@@ -420,6 +420,17 @@ def test_chains_start_beside_the_parameters(framework):
 
 
 @both
+def test_arrays_may_run_backwards(framework):
+    energy = make(framework, "DenseEnergy", 2)[0]
+    x = np.float64(states((5, 2)))[::-1]
+    ends = [
+        framework.module.langevin(energy, start, step=0.1, n_steps=1, seed=0)
+        for start in (x, x.copy())
+    ]
+    np.testing.assert_array_equal(*map(framework.numpy, ends))
+
+
+@both
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -544,6 +555,19 @@ def test_loss_by_hand(framework):
         quadratic(framework), x, y, regularisation=0.5
     )
     assert float(value) == -4 + 0.5 * (2 + 34)
+
+
+@both
+def test_without_regularisation_energies_may_be_large(framework):
+    """Energies of 5e29, whose squares overflow in single precision."""
+    x, y = (framework.array([[v]], "float32") for v in (1e15, 0))
+    value = framework.module.loss(quadratic(framework), x, y)
+    assert float(value) == pytest.approx(5e29, rel=1e-6)
+    energy = make(framework, "DenseEnergy", 2, (3,), precision="float32")[0]
+    options = {"buffer": buffer(), "n_updates": 2} | OPTIONS
+    framework.module.train(energy, np.full((8, 2), 1e12), **options)
+    weights = energy.to_numpy()[0][0]
+    assert np.all(np.isfinite(weights))
 
 
 @both

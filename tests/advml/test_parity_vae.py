@@ -552,24 +552,30 @@ def equal(one, other):
 
 @both
 def test_training_is_reproducible_and_leaves_global_state_alone(framework):
-    runs = []
-    for seed in (4, 4, 5):
+    def seeded():
         torch.manual_seed(1)
         keras.utils.set_random_seed(1)
+
+    def drawn():
+        return [
+            torch.rand(3).numpy(),
+            keras.random.uniform((3,)).numpy(),
+            np.random.random(3),  # noqa: NPY002
+        ]
+
+    runs = []
+    for seed in (4, 4, 5):
+        seeded()
         vae, _ = make(framework, "coins")
         data = states(vae, 30)
         framework.module.train(vae, data, epochs=2, seed=seed, **OPTIONS)
-        drawn = torch.rand(3).numpy(), keras.random.uniform((3,)).numpy()
-        runs.append([vae.to_numpy(), drawn, np.random.random(3)])  # noqa: NPY002
-    torch.manual_seed(1)
-    keras.utils.set_random_seed(1)
-    untouched = torch.rand(3).numpy(), keras.random.uniform((3,)).numpy()
+        runs.append([vae.to_numpy(), drawn()])
+    seeded()
+    untouched = drawn()
     equal(runs[0][0], runs[1][0])
     assert not np.array_equal(runs[0][0][0][0], runs[2][0][0][0])
-    for _, drawn, numpy in runs:
-        np.testing.assert_array_equal(drawn[0], untouched[0])
-        np.testing.assert_array_equal(drawn[1], untouched[1])
-        np.testing.assert_array_equal(numpy, runs[0][2])
+    for _, numbers in runs:
+        equal([numbers], [untouched])
 
 
 @both
@@ -621,8 +627,8 @@ def test_a_callback_is_told_the_mean_bound_of_the_epoch(framework):
 
 @both
 def test_training_with_weights_beats_the_bound_without(framework):
-    """Both raise the exact evidence of a set of outcomes."""
-    data = np.repeat(OUTCOMES[[0, 3, 28, 31]], 8, axis=0)
+    """Both raise the exact evidence of a set of outcomes, ten weights more."""
+    data, reached = np.repeat(OUTCOMES[[0, 3, 28, 31]], 8, axis=0), []
     for n_weights in (1, 10):
         vae = small(framework)
         before = evidence(framework, vae, data)[0].mean()
@@ -634,10 +640,12 @@ def test_training_with_weights_beats_the_bound_without(framework):
             learning_rate=0.03,
             n_weights=n_weights,
         )
-        after = evidence(framework, vae, data)[0].mean()
+        reached.append(evidence(framework, vae, data)[0].mean())
         # The best is −log 4 = −1.39; independent pixels give −3.47.
         assert before < -3
-        assert after > -2.5
+        assert reached[-1] > -2.5
+    # Five seeds give differences from 0.04 to 0.08.
+    assert reached[1] > reached[0] + 0.02
 
 
 # ----- samples --------------------------------------------------------------

@@ -14,7 +14,7 @@ from advml import networks
 from advml.ebm import BETAS, chain_constants, learning_rates
 from advml.ebm import ReplayBuffer as ReplayBuffer
 from advml.pytorch.networks import Network, adam_of, dense, halve
-from advml.validation import batch, count, nonnegative, positive
+from advml.validation import batch, count, nonnegative, numbers, positive
 
 
 class _Energy(Network):
@@ -320,6 +320,8 @@ def _descend(adam, value, rate, max_norm):
 
 def _states(name, energy, x):
     """States (n, ...) as a tensor beside the parameters, if there are any."""
+    if isinstance(x, np.ndarray):
+        x = numbers(x)
     x = torch.as_tensor(x).detach()
     if isinstance(energy, torch.nn.Module):
         x = x.to(next(energy.parameters(), x))
@@ -370,8 +372,15 @@ def _stream(seed):
 
 
 def _generator(seed, device):
-    """Return a torch generator for a seed, or the one that was given."""
-    if isinstance(seed, torch.Generator):
+    """Return a torch generator for a device: the seed, if it is one already.
+
+    One of another kind of device is drawn from, to seed that of this one.
+    """
+    if not isinstance(seed, torch.Generator):
+        number = np.random.default_rng(seed).integers(2**63)
+    elif seed.device.type == device.type:
         return seed
-    number = np.random.default_rng(seed).integers(2**63)
+    else:
+        options = {"generator": seed, "device": seed.device}
+        number = torch.randint(2**63 - 1, (), **options)
     return torch.Generator(device).manual_seed(int(number))

@@ -4,16 +4,19 @@ An energy that is a sum over patches, the Langevin sampler's discrete sibling
 with its training, and a generator whose outputs can be read as spins.
 """
 
-import math
-
 import numpy as np
 import torch
 from torch.nn.functional import logsigmoid
 
 from advml.ebm import learning_rates
-from advml.pytorch.ebm import DenseEnergy
+from advml.pytorch.ebm import (
+    DenseEnergy,
+    _generator,
+    _states,
+    _stop_if_not_finite,
+)
 from advml.pytorch.gan import DenseGenerator
-from advml.validation import batch, count, one_of, positive
+from advml.validation import batch, count, positive
 
 
 class PatchEnergy(torch.nn.Module):
@@ -31,9 +34,19 @@ class PatchEnergy(torch.nn.Module):
     seed : int or numpy.random.Generator
         Source of the initial weights. Those of the last layer begin at a
         tenth of their usual size: nearly independent spins.
+    device, dtype
+        As for `advml.pytorch.ebm.DenseEnergy`.
     """
 
-    def __init__(self, size, n_hidden=(16,), *, seed=0):
+    def __init__(
+        self,
+        size,
+        n_hidden=(16,),
+        *,
+        seed=0,
+        device=None,
+        dtype=torch.float32,
+    ):
         """Draw the weights; see the class for the arguments."""
         super().__init__()
         size = count("size", size, at_least=3)
@@ -42,7 +55,8 @@ class PatchEnergy(torch.nn.Module):
         patch = [np.roll(sites, shift, (0, 1)).ravel() for shift in shifts]
         patch = torch.as_tensor(np.stack(patch, axis=1))  # (L², 9)
         self.shape = (size**2,)
-        self.f = DenseEnergy(9, n_hidden, radius=None, seed=seed)
+        options = {"seed": seed, "device": device, "dtype": dtype}
+        self.f = DenseEnergy(9, n_hidden, radius=None, **options)
         with torch.no_grad():
             for parameter in self.f.layers[-1]:
                 parameter.mul_(0.1)
@@ -80,8 +94,9 @@ def discrete_langevin(
     ----------
     energy : callable
         Maps states (n, N) to energies (n,), differentiable in between.
-    s : tensor (n, N)
-        Start of the chains, ±1.
+    s : tensor or array (n, N)
+        Start of the chains, ±1; goes where the parameters are, if the energy
+        is a module, and stays where it is otherwise.
     step : float
         Large steps flip many spins.
     n_steps : int
@@ -98,6 +113,7 @@ def discrete_langevin(
     Source: R. Zhang, X. Liu & Q. Liu, ICML 2022 (arXiv:2206.09914).
     """
     step, n_steps = positive("step", step), count("n_steps", n_steps)
+    s = _spins("s", energy, s)
     generator, accepted = _generator(seed, s.device), 0.0
     if mirror:
         s = _mirror(energy, s, generator)
@@ -151,16 +167,17 @@ def train_energy(
     seed : int, numpy.random.Generator or torch.Generator
 
     Returns the states of the chains and the mean acceptance rate.
+    FloatingPointError, with the name of the quantity, if anything diverges.
     """
     parameters = list(energy.parameters())
-    data = torch.as_tensor(one_of("data", data, (-1, 1))).to(parameters[0])
+    data = _spins("data", energy, data)
     size = min(count("batch_size", batch_size), len(data))
     generator = _generator(seed, data.device)
     rates = learning_rates(learning_rate, final_learning_rate, n_updates)
     adam = torch.optim.Adam(parameters)
     average = [torch.zeros_like(p) for p in parameters]
     chains, accepted = data[_rows(data, size, generator)], 0.0
-    for update, rate in enumerate(rates):
+    for update, rate in enumerate(rates, start=1):
         chains, share = discrete_langevin(
             energy, chains, step=step, n_steps=n_steps, seed=generator
         )
@@ -168,22 +185,19 @@ def train_energy(
         batch = data[_rows(data, size, generator)]
         e_data, e_model = energy(torch.cat([batch, chains])).split(size)
         value = e_data.mean() - e_model.mean()
-        if not math.isfinite(value.item()):
-            raise FloatingPointError(
-                f"loss is not finite in update {update}: the run diverged; "
-                "use a smaller learning_rate"
-            )
+        _stop_if_not_finite("loss", value, f"in update {update}")
         adam.param_groups[0]["lr"] = rate
         adam.zero_grad()
         value.backward()
         adam.step()
-        kept = update - n_updates // 2 + 1
+        kept = update - n_updates // 2
         if kept > 0:
             with torch.no_grad():
                 torch._foreach_lerp_(average, parameters, 1 / kept)
     with torch.no_grad():
         for parameter, value in zip(parameters, average, strict=True):
             parameter.copy_(value)
+            _stop_if_not_finite("energy", parameter, f"after {update} updates")
     return chains, accepted
 
 
@@ -198,6 +212,22 @@ class SpinGenerator(DenseGenerator):
     def generate(self, z, seen=None):
         """As a call, for tensors; `seen` is for other generators."""
         return torch.tanh(super().generate(z, seen))
+
+
+def _spins(name, energy, s):
+    """Spins (n, N) as a tensor beside the parameters, if there are any."""
+    s = _states(name, energy, s)
+    if s.ndim != 2:
+        raise ValueError(
+            f"{name} must have shape (n, N), but has {tuple(s.shape)}"
+        )
+    wrong = s[s.abs() != 1]
+    if len(wrong):
+        raise ValueError(
+            f"{name} must hold only the values [-1, 1], but holds "
+            f"{wrong[0].item()} (and {len(wrong) - 1} more like it)"
+        )
+    return s
 
 
 def _mirror(energy, s, generator):
@@ -217,11 +247,3 @@ def _rows(data, size, generator):
     """Random rows, with replacement."""
     options = {"generator": generator, "device": data.device}
     return torch.randint(len(data), (size,), **options)
-
-
-def _generator(seed, device):
-    """Return a torch generator for a seed, or the one that was given."""
-    if isinstance(seed, torch.Generator):
-        return seed
-    number = np.random.default_rng(seed).integers(2**63)
-    return torch.Generator(device).manual_seed(int(number))

@@ -78,7 +78,10 @@ class DenseEnergy(_Energy):
         """Draw the weights; see the class for the arguments."""
         layers = networks.dense_energy(n_inputs, n_hidden, seed)
         super().__init__(layers, radius, device, dtype)
-        self.shape_arguments = {"n_inputs": n_inputs, "n_hidden": n_hidden}
+        self.shape_arguments = {
+            "n_inputs": n_inputs,
+            "n_hidden": [int(n) for n in n_hidden],
+        }
 
     def call(self, x):
         """Energies (n,) of points (n, n_inputs)."""
@@ -129,8 +132,8 @@ class ConvolutionalEnergy(_Energy):
         self.shape = (side, side)
         self.shape_arguments = {
             "side": side,
-            "channels": channels,
-            "sizes": sizes,
+            "channels": [int(n) for n in channels],
+            "sizes": [int(n) for n in sizes],
             "n_hidden": n_hidden,
         }
 
@@ -238,8 +241,10 @@ def loss(energy, x_data, x_model, *, regularisation=0.0):
     """
     e_data, e_model = energy(x_data), energy(x_model)
     value = tf.reduce_mean(e_data) - tf.reduce_mean(e_model)
-    square = tf.reduce_mean(e_data**2) + tf.reduce_mean(e_model**2)
-    return value + regularisation * square
+    if tf.is_tensor(regularisation) or regularisation:
+        square = tf.reduce_mean(e_data**2) + tf.reduce_mean(e_model**2)
+        value = value + regularisation * square
+    return value
 
 
 def train(
@@ -293,7 +298,8 @@ def train(
         Called as callback(update, energy, x_data, x_model) after each
         update, from 1 on, with the states of both phases.
     memory : optional
-        That of Adam, as an earlier call returned it, to go on from there.
+        That of Adam, as an earlier call for this model returned it, to go on
+        from there; changed in place.
 
     Returns the memory of Adam. FloatingPointError, with the name of the
     quantity, if anything diverges.
@@ -308,7 +314,9 @@ def train(
     nonnegative("data_noise", data_noise)
     rates = learning_rates(learning_rate, final_learning_rate, n_updates)
     energy(data[:1])  # Keras may have waited for data to make its variables
-    done, squares = memory or (0, zeros_like(energy.trainable_variables))
+    done, squares = _memory(energy, memory)
+    # In a graph, zero times an energy² that overflows is a nan in the loss.
+    alpha = tf.constant(regularisation, data.dtype) if regularisation else 0.0
     rng = _stream(seed)
     for update, rate in enumerate(rates, start=1):
         x_data = _batch(data, size, data_noise, rng)
@@ -318,10 +326,9 @@ def train(
         numbers = {
             "rate": rate,
             "seen": 1 - BETAS[1] ** (done + update),
-            "regularisation": regularisation,
             "max_norm": max_norm,
         }
-        numbers = tensors(data.dtype, numbers)
+        numbers = tensors(data.dtype, numbers) | {"regularisation": alpha}
         value = _descend(energy, x_data, x_model, squares, **numbers)
         _stop_if_not_finite("loss", value, f"in update {update}")
         if callback is not None:
@@ -329,6 +336,18 @@ def train(
     for variable in energy.trainable_variables:
         _stop_if_not_finite("energy", variable, f"after {update} updates")
     return done + update, squares
+
+
+def _memory(energy, memory):
+    """Steps done by Adam, and its mean squares; None begins anew."""
+    own = energy.trainable_variables
+    if memory is None:
+        return 0, zeros_like(own)
+    wanted = [tuple(v.shape) for v in own]
+    found = [tuple(v.shape) for v in memory[1]]
+    if found != wanted:
+        raise ValueError(f"memory must have shapes {wanted}, not {found}")
+    return memory
 
 
 @tf.function(reduce_retracing=True)

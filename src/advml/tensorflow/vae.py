@@ -422,7 +422,8 @@ def train(
         Called as callback(epoch, vae, bound) after each epoch, from 1 on,
         with the mean of the bound over the epoch, in nats.
     memory : optional
-        That of Adam, as an earlier call returned it, to go on from there.
+        That of Adam, as an earlier call for this model returned it, to go on
+        from there; changed in place.
 
     Returns the memory of Adam. FloatingPointError, with the name of the
     quantity, if anything diverges.

@@ -13,7 +13,9 @@ from advml.pytorch.networks import halve
 
 
 def test_parameters_are_those_of_a_module(tmp_path):
-    energy, other = ebm.DenseEnergy(2, (4,)), ebm.DenseEnergy(2, (4,), seed=1)
+    energy, other = (
+        ebm.DenseEnergy(2, (4,), seed=seed, device="cpu") for seed in (0, 1)
+    )
     assert sum(p.numel() for p in energy.parameters()) == 3 * 4 + 5
     torch.save(energy.state_dict(), tmp_path / "energy.pt")
     other.load_state_dict(torch.load(tmp_path / "energy.pt"))
@@ -23,7 +25,7 @@ def test_parameters_are_those_of_a_module(tmp_path):
 
 def test_slopes_leave_no_trace():
     """Neither in the parameters' gradients, nor in a graph, nor in x."""
-    energy, x = ebm.DenseEnergy(2), torch.zeros(3, 2)
+    energy, x = ebm.DenseEnergy(2, device="cpu"), torch.zeros(3, 2)
     with torch.no_grad():
         slope = ebm.input_gradient(energy, x)
     assert slope.abs().sum() > 0
@@ -62,7 +64,9 @@ def test_chains_take_a_generator_of_torch():
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 def test_chains_and_training_run_on_a_gpu():
+    """Also with a generator of the CPU, which is drawn from each time."""
     energy = ebm.ConvolutionalEnergy(8, (4,), (3,))
+    generator = torch.Generator().manual_seed(3)
     buffer = ebm.ReplayBuffer(
         lambda n, rng: rng.normal(size=(n, 8, 8)), size=20
     )
@@ -73,9 +77,13 @@ def test_chains_and_training_run_on_a_gpu():
         n_updates=2,
         step=0.1,
         n_steps=2,
+        seed=generator,
     )
-    x = ebm.langevin(energy, np.zeros((3, 8, 8)), step=0.1, n_steps=2, seed=0)
-    assert x.is_cuda
+    start, options = np.zeros((3, 8, 8)), {"step": 0.1, "n_steps": 2}
+    one = ebm.langevin(energy, start, seed=generator, **options)
+    other = ebm.langevin(energy, start, seed=generator, **options)
+    assert one.is_cuda
+    assert not torch.any(one == other)
     assert np.all(np.isfinite(energy.to_numpy()[0][0]))
 
 

@@ -39,6 +39,32 @@ def test_saving_and_loading_changes_nothing(tmp_path, dtype, radius, kind):
     )
 
 
+@pytest.mark.parametrize("kind", ["dense", "convolutional"])
+def test_widths_may_be_an_array_and_the_model_still_be_saved(tmp_path, kind):
+    widths = np.array([5, 3])
+    if kind == "dense":
+        energy, shape = ebm.DenseEnergy(3, widths), (3,)
+    else:
+        energy, shape = ebm.ConvolutionalEnergy(7, widths, widths), (7, 7)
+    x = np.ones((2, *shape))
+    energy.save(tmp_path / "energy.keras")
+    loaded = keras.saving.load_model(tmp_path / "energy.keras")
+    np.testing.assert_array_equal(loaded(x), energy(x))
+
+
+def test_memory_of_another_shape_is_refused():
+    options = {"n_updates": 1, "batch_size": 4, "step": 0.1, "n_steps": 1}
+    options["buffer"] = ebm.ReplayBuffer(
+        lambda n, rng: rng.normal(size=(n, 2)), size=8
+    )
+    data = np.zeros((5, 2))
+    memory = ebm.train(ebm.DenseEnergy(2, (4,)), data, **options)
+    with pytest.raises(
+        ValueError, match=r"memory must have .* not .*\(2, 4\)"
+    ):
+        ebm.train(ebm.DenseEnergy(2, (3,)), data, memory=memory, **options)
+
+
 def test_graphs_are_made_once_per_model():
     """Other seeds, steps, lengths and batches need no new graph."""
     energy = ebm.DenseEnergy(2, (4,))
