@@ -13,6 +13,19 @@ OPTIONS = $(if $(WEEK),--week $(WEEK)) $(if $(PROFILE),--profile $(PROFILE)) \
 	$(if $(SEED),--seed $(SEED)) $(if $(JOBS),--jobs $(JOBS))
 COURSEWARE = .venv/bin/python -m courseware
 
+MADE = _build/notebooks _build/failed _build/html _build/temporary \
+	_build/doctrees _build/cache _build/*.json .pytest_cache .ruff_cache
+
+# Finds a Python that the course can use, its own first, and goes over to it.
+with_python = for python in $(PYTHON) $(if $(PYTHON),,.venv/bin/python \
+		python3 python3.13 python3.12 python3.11 python); do \
+	if $$python -c 'import sys, venv; \
+		sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+		2>/dev/null; then \
+		exec $$python $(1); \
+	fi; \
+done
+
 help:  ## list these commands
 	@sed -n 's/^\([a-z]*\):.*  ## /\1|/p' $(MAKEFILE_LIST) | \
 		awk -F '|' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -44,21 +57,12 @@ bench: environment  ## print the benchmark tables
 	@.venv/bin/python -m courseware.bench
 
 clean:  ## remove what the commands made, except .venv
-	@rm -rf _build/notebooks _build/failed _build/html _build/temporary
-	@rm -rf _build/doctrees _build/cache _build/*.json
-	@rm -rf .pytest_cache .ruff_cache
+	@$(call with_python,src/courseware/environment.py sh -c 'rm -rf $(MADE)'); \
+	rm -rf $(MADE)  # Without a Python nothing else can be running.
 
-# Finds a Python that the course can use, its own first, and lets it make or
-# update .venv. When there is nothing to do this takes a tenth of a second.
+# Makes or updates .venv. With nothing to do it takes a tenth of a second.
 environment:
-	@for python in $(PYTHON) $(if $(PYTHON),,.venv/bin/python python3 \
-			python3.13 python3.12 python3.11 python); do \
-		if $$python -c 'import sys, venv; \
-			sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
-			2>/dev/null; then \
-			exec $$python src/courseware/environment.py; \
-		fi; \
-	done; \
+	@$(call with_python,src/courseware/environment.py); \
 	echo 'No suitable Python: the course needs Python 3.11, 3.12 or 3.13' \
 		'with its venv module (Debian, Ubuntu: apt-get install' \
 		'python3-venv). If you have one elsewhere, name it:' \

@@ -1,7 +1,8 @@
 """Make the course's own Python environment, .venv, and keep it up to date.
 
 The Makefile runs this file with whatever Python it finds, before anything is
-installed, so it uses the standard library only. It may be interrupted at any
+installed, so it uses the standard library only. (Given a command, it runs that
+one, once no other command uses _build.) It may be interrupted at any
 point, repeated, or started twice at the same time: one process at a time
 works, and a stamp that says what was installed is written last. Without a
 stamp the environment is made from scratch, because nobody knows how far an
@@ -141,6 +142,21 @@ def lock(path, waiting):
         yield file
 
 
+def alone(root):
+    """One process at a time executes, publishes or removes; see `lock`."""
+    path = root / "_build" / "locks" / "execution"
+    return lock(path, "Another command is using _build; waiting …")
+
+
+def run_alone(root, command):
+    """Run a command while no other one uses _build; return its status."""
+    try:
+        with alone(root):
+            return subprocess.call(command, cwd=root)
+    except KeyboardInterrupt:
+        return 130
+
+
 def _try_lock(file):
     try:
         if os.name == "nt":
@@ -241,4 +257,7 @@ def write_whole(path, text):
 
 
 if __name__ == "__main__":
+    if sys.argv[1:]:
+        here = Path(__file__).resolve().parents[2]
+        sys.exit(run_alone(here, sys.argv[1:]))
     sys.exit(main())
