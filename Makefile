@@ -1,8 +1,8 @@
 # The course: run it, test it, change it. `make help` lists the commands.
 #
 # Every command makes .venv first if it is missing or out of date. It needs
-# Python 3.11, 3.12 or 3.13 with its venv module; name one that is not found
-# by itself with PYTHON=/path/to/python.
+# Python 3.11 (3.11.5 or later), 3.12 or 3.13 with its venv module; name one
+# that is not found by itself with PYTHON=/path/to/python.
 
 SHELL = /bin/sh
 .DEFAULT_GOAL := help
@@ -20,7 +20,7 @@ MADE = _build/notebooks _build/failed _build/html _build/temporary \
 with_python = for python in $(PYTHON) $(if $(PYTHON),,.venv/bin/python \
 		python3 python3.13 python3.12 python3.11 python); do \
 	if $$python -c 'import sys, venv; \
-		sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+		sys.exit(not (3, 11, 5) <= sys.version_info < (3, 14))' \
 		2>/dev/null; then \
 		exec $$python $(1); \
 	fi; \
@@ -63,8 +63,8 @@ clean:  ## remove what the commands made, except .venv
 # Makes or updates .venv. With nothing to do it takes a tenth of a second.
 environment:
 	@$(call with_python,src/courseware/environment.py); \
-	echo 'No suitable Python: the course needs Python 3.11, 3.12 or 3.13' \
-		'with its venv module (Debian, Ubuntu: apt-get install' \
-		'python3-venv). If you have one elsewhere, name it:' \
-		'make run PYTHON=/path/to/python' >&2; \
+	echo 'No suitable Python: the course needs Python 3.11 (3.11.5 or' \
+		'later), 3.12 or 3.13 with its venv module (Debian, Ubuntu:' \
+		'apt-get install python3-venv). If you have one elsewhere,' \
+		'name it: make run PYTHON=/path/to/python' >&2; \
 	exit 1

@@ -20,7 +20,7 @@ import sys
 import time
 from pathlib import Path
 
-OLDEST, NEWEST = (3, 11), (3, 13)
+OLDEST, NEWEST = (3, 11, 5), (3, 13)
 LINES_OF_LOG = 25
 
 
@@ -45,11 +45,12 @@ def main(root=None):
 
 def check_python(version):
     """Raise SetupError unless this is a Python that the pins exist for."""
-    if not OLDEST <= tuple(version[:2]) <= NEWEST:
+    version = tuple(version[:3])
+    if version < OLDEST or version[:2] > NEWEST:
         raise SetupError(
-            "the course needs Python 3.11, 3.12 or 3.13, and this is "
-            f"{version[0]}.{version[1]}. Name another one with "
-            "'make run PYTHON=/path/to/python'."
+            "the course needs Python 3.11 (3.11.5 or later), 3.12 or 3.13, "
+            f"and this is {'.'.join(map(str, version))}. Name another one "
+            "with 'make run PYTHON=/path/to/python'."
         )
 
 

@@ -213,10 +213,17 @@ def test_moved_folder_is_made_again(root):
     assert output.startswith("Setting up")
 
 
-@pytest.mark.parametrize("version", [(3, 10, 4), (3, 14, 0), (2, 7, 18)])
+@pytest.mark.parametrize(
+    "version", [(3, 10, 4), (3, 11, 4), (3, 14, 0), (2, 7)]
+)
 def test_other_python_is_refused(version):
     with pytest.raises(environment.SetupError, match=r"needs Python 3\.11"):
         environment.check_python(version)
+
+
+@pytest.mark.parametrize("version", [(3, 11, 5), (3, 12, 0), (3, 13, 9)])
+def test_python_of_the_pins_is_accepted(version):
+    environment.check_python(version)
 
 
 def make(*arguments):
@@ -296,7 +303,7 @@ def test_make_lists_its_commands():
 def test_make_without_a_suitable_python_says_so():
     done = make("environment", "PYTHON=/bin/false")
     assert done.returncode
-    assert "needs Python 3.11, 3.12 or 3.13" in done.stderr
+    assert "needs Python 3.11 (3.11.5 or later), 3.12 or" in done.stderr
 
 
 def test_make_passes_options_on():
