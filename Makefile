@@ -1,8 +1,8 @@
 # The course: run it, test it, change it. `make help` lists the commands.
 #
 # Every command makes .venv first if it is missing or out of date. It needs
-# Python 3.11, 3.12 or 3.13 with its venv module; name one that is not found
-# by itself with PYTHON=/path/to/python.
+# Python 3.11 (3.11.5 or later), 3.12 or 3.13 with its venv module; name one
+# that is not found by itself with PYTHON=/path/to/python.
 
 SHELL = /bin/sh
 .DEFAULT_GOAL := help
@@ -12,6 +12,19 @@ SHELL = /bin/sh
 OPTIONS = $(if $(WEEK),--week $(WEEK)) $(if $(PROFILE),--profile $(PROFILE)) \
 	$(if $(SEED),--seed $(SEED)) $(if $(JOBS),--jobs $(JOBS))
 COURSEWARE = .venv/bin/python -m courseware
+
+MADE = _build/notebooks _build/failed _build/html _build/temporary \
+	_build/doctrees _build/cache _build/*.json .pytest_cache .ruff_cache
+
+# Finds a Python that the course can use, its own first, and goes over to it.
+with_python = for python in $(PYTHON) $(if $(PYTHON),,.venv/bin/python \
+		python3 python3.13 python3.12 python3.11 python); do \
+	if $$python -c 'import sys, venv; \
+		sys.exit(not (3, 11, 5) <= sys.version_info < (3, 14))' \
+		2>/dev/null; then \
+		exec $$python $(1); \
+	fi; \
+done
 
 help:  ## list these commands
 	@sed -n 's/^\([a-z]*\):.*  ## /\1|/p' $(MAKEFILE_LIST) | \
@@ -44,23 +57,14 @@ bench: environment  ## print the benchmark tables
 	@.venv/bin/python -m courseware.bench
 
 clean:  ## remove what the commands made, except .venv
-	@rm -rf _build/notebooks _build/failed _build/html _build/temporary
-	@rm -rf _build/doctrees _build/cache _build/*.json
-	@rm -rf .pytest_cache .ruff_cache
+	@$(call with_python,src/courseware/environment.py sh -c 'rm -rf $(MADE)'); \
+	rm -rf $(MADE)  # Without a Python nothing else can be running.
 
-# Finds a Python that the course can use, its own first, and lets it make or
-# update .venv. When there is nothing to do this takes a tenth of a second.
+# Makes or updates .venv. With nothing to do it takes a tenth of a second.
 environment:
-	@for python in $(PYTHON) $(if $(PYTHON),,.venv/bin/python python3 \
-			python3.13 python3.12 python3.11 python); do \
-		if $$python -c 'import sys, venv; \
-			sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
-			2>/dev/null; then \
-			exec $$python src/courseware/environment.py; \
-		fi; \
-	done; \
-	echo 'No suitable Python: the course needs Python 3.11, 3.12 or 3.13' \
-		'with its venv module (Debian, Ubuntu: apt-get install' \
-		'python3-venv). If you have one elsewhere, name it:' \
-		'make run PYTHON=/path/to/python' >&2; \
+	@$(call with_python,src/courseware/environment.py); \
+	echo 'No suitable Python: the course needs Python 3.11 (3.11.5 or' \
+		'later), 3.12 or 3.13 with its venv module (Debian, Ubuntu:' \
+		'apt-get install python3-venv). If you have one elsewhere,' \
+		'name it: make run PYTHON=/path/to/python' >&2; \
 	exit 1

@@ -228,8 +228,7 @@ def publish(root, executed):
 @contextmanager
 def alone(root):
     """One process at a time executes or publishes; others wait for it."""
-    path = root / "_build" / "locks" / "execution"
-    with environment.lock(path, "Another command is using _build; waiting …"):
+    with environment.alone(root):
         # What a process that was killed outright left behind.
         shutil.rmtree(root / "_build" / "temporary", ignore_errors=True)
         try:

@@ -1,7 +1,8 @@
 """Make the course's own Python environment, .venv, and keep it up to date.
 
 The Makefile runs this file with whatever Python it finds, before anything is
-installed, so it uses the standard library only. It may be interrupted at any
+installed, so it uses the standard library only. (Given a command, it runs that
+one, once no other command uses _build.) It may be interrupted at any
 point, repeated, or started twice at the same time: one process at a time
 works, and a stamp that says what was installed is written last. Without a
 stamp the environment is made from scratch, because nobody knows how far an
@@ -19,7 +20,7 @@ import sys
 import time
 from pathlib import Path
 
-OLDEST, NEWEST = (3, 11), (3, 13)
+OLDEST, NEWEST = (3, 11, 5), (3, 13)
 LINES_OF_LOG = 25
 
 
@@ -44,11 +45,12 @@ def main(root=None):
 
 def check_python(version):
     """Raise SetupError unless this is a Python that the pins exist for."""
-    if not OLDEST <= tuple(version[:2]) <= NEWEST:
+    version = tuple(version[:3])
+    if version < OLDEST or version[:2] > NEWEST:
         raise SetupError(
-            "the course needs Python 3.11, 3.12 or 3.13, and this is "
-            f"{version[0]}.{version[1]}. Name another one with "
-            "'make run PYTHON=/path/to/python'."
+            "the course needs Python 3.11 (3.11.5 or later), 3.12 or 3.13, "
+            f"and this is {'.'.join(map(str, version))}. Name another one "
+            "with 'make run PYTHON=/path/to/python'."
         )
 
 
@@ -139,6 +141,21 @@ def lock(path, waiting):
                 time.sleep(0.2)
         os.set_inheritable(file.fileno(), True)
         yield file
+
+
+def alone(root):
+    """One process at a time executes, publishes or removes; see `lock`."""
+    path = root / "_build" / "locks" / "execution"
+    return lock(path, "Another command is using _build; waiting …")
+
+
+def run_alone(root, command):
+    """Run a command while no other one uses _build; return its status."""
+    try:
+        with alone(root):
+            return subprocess.call(command, cwd=root)
+    except KeyboardInterrupt:
+        return 130
 
 
 def _try_lock(file):
@@ -241,4 +258,7 @@ def write_whole(path, text):
 
 
 if __name__ == "__main__":
+    if sys.argv[1:]:
+        here = Path(__file__).resolve().parents[2]
+        sys.exit(run_alone(here, sys.argv[1:]))
     sys.exit(main())

@@ -139,9 +139,8 @@ def prepare(root):
 
 
 @contextmanager
-def temporary_folder(root):
-    """A folder on the same disk as the results, gone afterwards."""
-    parent = root / "_build" / "temporary"
+def temporary_folder(parent):
+    """A folder of one's own in `parent`, gone afterwards."""
     parent.mkdir(parents=True, exist_ok=True)
     path = Path(tempfile.mkdtemp(dir=parent))
     try:
@@ -151,7 +150,14 @@ def temporary_folder(root):
 
 
 def execute(
-    tasks, root, *, jobs, limits, threads=None, on_change=lambda: None
+    tasks,
+    root,
+    *,
+    jobs,
+    limits,
+    threads=None,
+    temporary=None,
+    on_change=lambda: None,
 ):
     """Execute all tasks, the longest first, `jobs` at a time.
 
@@ -159,13 +165,19 @@ def execute(
     the others. `on_change` is called about ten times a second and whenever a
     task changes. An interruption ends all workers and their kernels. Each
     notebook has `threads` threads to compute with, or its share of the cores.
+    It works in a folder in `temporary`, which is in _build if not given: what
+    runs elsewhere than in a command, `commands.alone`, needs another one.
     """
     prepare(root)
     jobs = max(1, min(jobs, len(tasks)))
     threads = threads or max(1, cores() // jobs)
     variables = environment(root, threads)
     changes, stop = queue.Queue(), threading.Event()
-    with temporary_folder(root) as folder, ThreadPoolExecutor(jobs) as pool:
+    temporary = temporary or root / "_build" / "temporary"
+    with (
+        temporary_folder(temporary) as folder,
+        ThreadPoolExecutor(jobs) as pool,
+    ):
         waiting = [task for task in tasks if task.state == "waiting"]
         ordered = sorted(waiting, key=lambda task: -task.expected)
         futures = [
@@ -192,9 +204,26 @@ def _wait_for_change(changes):
 
 
 def _follow(task, folder, variables, limits, changes, stop):
-    """Start the worker of one task and follow it to its end."""
+    """Execute one task; whatever goes wrong with it is its own failure.
+
+    That may be a full disk, or a folder that somebody removed.
+    """
     if stop.is_set():
         return
+    task.state, task.started = "running", time.monotonic()
+    changes.put(task)
+    try:
+        _execute(task, folder, variables, limits, changes, stop)
+    except Exception as error:
+        end(task.process)
+        task.error = task.error or f"{type(error).__name__}: {error}"
+        task.seconds = time.monotonic() - task.started
+        task.state = "failed"
+    changes.put(task)
+
+
+def _execute(task, folder, variables, limits, changes, stop):
+    """Start the worker of one task and follow it to its end."""
     own = Path(tempfile.mkdtemp(dir=folder))
     job = {
         "notebook": nbformat.writes(task.notebook),
@@ -205,8 +234,6 @@ def _follow(task, folder, variables, limits, changes, stop):
         "sources": task.sources,
         "cell_limit": limits.cell,
     }
-    task.state, task.started = "running", time.monotonic()
-    changes.put(task)
     with open(own / "messages", "w+", encoding="utf-8") as messages:
         task.process = _start(variables, own, messages)
         timer = threading.Timer(limits.notebook, _too_long, [task, limits])
@@ -222,7 +249,6 @@ def _follow(task, folder, variables, limits, changes, stop):
                 end(task.process)
     task.seconds = time.monotonic() - task.started
     _finish(task, own)
-    changes.put(task)
 
 
 def _start(variables, folder, messages):

@@ -306,12 +306,18 @@ def other_seeds(plan, path):
         bad |= {entry["error"] for entry in found} - {""}
         total += sum(entry["claims"] for entry in found)
         seeds = _ranges(sorted(entry["seed"] for entry in found))
+        nothing = "none" if found else "–"
         rows.append(
             f"| [{lecture.heading}](/{lecture.page}.ipynb) | {seeds or '–'} "
-            f"| {'; '.join(sorted(bad)) or ('none' if found else '–')} |"
+            f"| {_plain('; '.join(sorted(bad))) or nothing} |"
         )
     head = ["| Lecture | Seeds | Failed |", "| :--- | :--- | :--- |"]
     return "\n".join([f"Checks made in all: {total}.", "", *head, *rows])
+
+
+def _plain(text):
+    """Text for the cell of a table in Markdown that shows as it stands."""
+    return re.sub(r"([\\`*_{}\[\]<>|$&~])", r"\\\1", " ".join(text.split()))
 
 
 def _ranges(numbers):
@@ -428,6 +434,12 @@ def _readable(messages, source):
 
 
 def _replace(output, built, old):
-    if output.exists():
-        output.rename(old)
-    built.rename(output)
+    """Put new pages in the place of the old ones, which stay if it fails."""
+    try:
+        if output.exists():
+            output.rename(old)
+        built.rename(output)
+    except BaseException:
+        if old.exists() and not output.exists():
+            old.rename(output)
+        raise

@@ -34,6 +34,10 @@ from courseware import commands, execution, library, publish
 
 CONSOLE = Console(highlight=False, soft_wrap=True)
 KEPT = Path("pages", "seeds.json")
+OTHER_SOURCES = (
+    "the worker's copy of the code or data is another one than that of "
+    "'courseware seeds', or changed meanwhile"
+)
 
 
 def parse(text):
@@ -165,7 +169,7 @@ def _runs(root, seeds, week):
         if not notebook.source.exists():
             continue
         cells = library.read_source(notebook)
-        sources = library.fingerprint(library.digests(cells, root))
+        sources = _sources(cells)
         expected = min(commands._expected(notebook, root), 1e6)
         runs += [
             Run(notebook.name, seed, sources, nbformat.writes(cells), expected)
@@ -184,6 +188,7 @@ def _submit(client, runs, limits):
             run.name,
             run.text,
             run.seed,
+            run.sources,
             limits,
             pure=False,
             priority=run.expected,
@@ -192,33 +197,47 @@ def _submit(client, runs, limits):
     }
 
 
-def execute_once(name, text, seed, limits):
+def execute_once(name, text, seed, sources, limits):
     """Execute one notebook with one seed; what a worker of Dask does.
 
     Returns name, seed, seconds, claims as `verify` left them, and error:
-    what stopped the notebook, or nothing.
+    what stopped the notebook, or nothing. A worker on another machine has a
+    copy of the course of its own: what other code or data than `sources`
+    gave, or such as changed meanwhile, is an error and no result.
     """
     os.environ[GO_ON] = "1"
+    cells = nbformat.reads(text, as_version=4)
+    result = {"name": name, "seed": seed, "seconds": 0.0, "claims": []}
+    if _sources(cells) != sources:
+        return result | {"error": f"{name}: {OTHER_SOURCES}"}
     with tempfile.TemporaryDirectory() as folder:
         task = execution.Task(
             name=name,
-            notebook=nbformat.reads(text, as_version=4),
+            notebook=cells,
             output=Path(folder) / "executed.ipynb",
             parameters={"seed": seed},
         )
         execution.execute(
-            [task], library.ROOT, jobs=1, limits=limits, threads=1
+            [task],
+            library.ROOT,
+            jobs=1,
+            limits=limits,
+            threads=1,
+            # _build belongs to the commands that run on this machine.
+            temporary=Path(folder),
         )
-        claims = []
-        if task.state == "done":
-            claims = claims_made(library.read_executed(task.output))
-    return {
-        "name": name,
-        "seed": seed,
-        "seconds": round(task.seconds, 1),
-        "error": task.failure if task.state != "done" else "",
-        "claims": claims,
-    }
+        result["seconds"] = round(task.seconds, 1)
+        if _sources(cells) != sources:
+            return result | {"error": f"{name}: {OTHER_SOURCES}"}
+        if task.state != "done":
+            return result | {"error": task.failure}
+        claims = claims_made(library.read_executed(task.output))
+    return result | {"error": "", "claims": claims}
+
+
+def _sources(cells):
+    """One digest of what the outputs depend on, of the course that runs."""
+    return library.fingerprint(library.digests(cells, library.ROOT))
 
 
 def claims_made(notebook):

@@ -1,6 +1,7 @@
 """The set-up is safe to repeat, to interrupt and to start twice."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -212,16 +213,79 @@ def test_moved_folder_is_made_again(root):
     assert output.startswith("Setting up")
 
 
-@pytest.mark.parametrize("version", [(3, 10, 4), (3, 14, 0), (2, 7, 18)])
+@pytest.mark.parametrize(
+    "version", [(3, 10, 4), (3, 11, 4), (3, 14, 0), (2, 7)]
+)
 def test_other_python_is_refused(version):
     with pytest.raises(environment.SetupError, match=r"needs Python 3\.11"):
         environment.check_python(version)
+
+
+@pytest.mark.parametrize("version", [(3, 11, 5), (3, 12, 0), (3, 13, 9)])
+def test_python_of_the_pins_is_accepted(version):
+    environment.check_python(version)
 
 
 def make(*arguments):
     return subprocess.run(
         ["make", "-C", str(ROOT), *arguments], capture_output=True, text=True
     )
+
+
+@pytest.fixture
+def built(tmp_path):
+    """A copy of the Makefile, without .venv, beside results of a run."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    code = tmp_path / "src" / "courseware"
+    code.mkdir(parents=True)
+    shutil.copy(ROOT / "src" / "courseware" / "environment.py", code)
+    for name in ("notebooks", "temporary"):
+        (tmp_path / "_build" / name).mkdir(parents=True)
+    (tmp_path / "_build" / "times.json").write_text("{}")
+    return tmp_path
+
+
+def test_make_clean_waits_for_the_command_that_runs(built):
+    with environment.alone(built):
+        process = subprocess.Popen(
+            ["make", "-C", str(built), "--no-print-directory", "clean"],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert "Another command" in process.stdout.readline()
+        assert process.poll() is None
+        assert (built / "_build" / "temporary").exists()
+        (built / "_build" / "seeds.json").write_text("{}")
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert [x.name for x in (built / "_build").iterdir()] == ["locks"]
+
+
+def test_make_clean_needs_no_python(built):
+    subprocess.run(
+        ["make", "-C", str(built), "clean", "PYTHON=/bin/false"], check=True
+    )
+    assert list((built / "_build").iterdir()) == []
+
+
+@pytest.mark.parametrize("ci", [None, "", "false"])
+def test_ci_does_without_no_test(tmp_path, ci):
+    """Where `CI` is set, tests that lack a browser fail."""
+    commands = {"make": 'echo "$@: CI=$CI"', "apt-get": "exit 1"}
+    commands |= {"sudo": "exit 1", "chromium": "exit 0"}
+    for name, line in commands.items():
+        path = tmp_path / name
+        path.write_text(f"#!/bin/sh\n{line}\n")
+        path.chmod(0o755)
+    variables = {k: v for k, v in os.environ.items() if k != "CI"}
+    variables["PATH"] = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        [ROOT / ".ci" / "run"],
+        env=variables | ({} if ci is None else {"CI": ci}),
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.endswith("test: CI=true\n")
 
 
 def test_make_lists_its_commands():
@@ -239,7 +303,7 @@ def test_make_lists_its_commands():
 def test_make_without_a_suitable_python_says_so():
     done = make("environment", "PYTHON=/bin/false")
     assert done.returncode
-    assert "needs Python 3.11, 3.12 or 3.13" in done.stderr
+    assert "needs Python 3.11 (3.11.5 or later), 3.12 or" in done.stderr
 
 
 def test_make_passes_options_on():

@@ -118,6 +118,54 @@ def test_kernel_ends_with_its_worker(mixed):
     wait_until_gone(int((course.root / "kernel").read_text()))
 
 
+def test_a_folder_that_is_removed_stops_no_command(course, capsys):
+    folder = course.root / "_build" / "temporary"
+    course.write(
+        "00_removes", f"import shutil\nshutil.rmtree({str(folder)!r})"
+    )
+    course.write("week1_a/01_next", "pass")
+    limits = execution.Limits(cell=60, notebook=240)
+    tasks = commands.run(course.root, limits=limits, jobs=1)
+    assert [task.state for task in tasks] == ["failed", "failed"]
+    assert "FileNotFoundError" in tasks[1].failure
+    assert all(task.seconds is not None for task in tasks)
+    assert "0 of 2 notebooks executed" in capsys.readouterr().out
+
+
+def test_a_full_disk_is_the_failure_of_one_notebook(course, monkeypatch):
+    replace = library.replace
+
+    def full(path, content):
+        if path.name == "01_large.ipynb":
+            raise OSError(28, "No space left on device")
+        replace(path, content)
+
+    monkeypatch.setattr(library, "replace", full)
+    course.write("week1_a/01_large", "pass")
+    course.write("week1_a/02_small", "pass")
+    limits = execution.Limits(cell=60, notebook=240)
+    large, small = commands.run(course.root, limits=limits, jobs=1)
+    assert (large.state, small.state) == ("failed", "done")
+    assert "No space left on device" in large.failure
+    assert large.seconds > 0
+    times = course.read(course.root / "_build" / "times.json")
+    assert list(times) == ["week1_a/02_small"]
+
+
+def test_a_worker_that_cannot_be_followed_is_ended(course, monkeypatch):
+    def reports(task, job, changes):
+        raise MemoryError("no room for a line")
+
+    monkeypatch.setattr(execution, "_read_reports", reports)
+    course.write("00_page", "pass")
+    (task,) = commands.run(course.root, limits=execution.Limits())
+    assert (task.state, task.error) == (
+        "failed",
+        "MemoryError: no room for a line",
+    )
+    assert task.process.poll() is not None
+
+
 def test_limit_of_a_notebook(course):
     course.write("00_slow", "import time", "time.sleep(1000)")
     begin = time.monotonic()

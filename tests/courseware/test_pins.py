@@ -1,11 +1,17 @@
 """The three files with versions agree, and disagreement is noticed."""
 
+import re
 import shutil
+import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+import yaml
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
-from courseware import pins
+from courseware import environment, pins
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = ("pyproject.toml", "constraints.txt", "environment.yml")
@@ -47,6 +53,70 @@ def test_disagreement_is_noticed(copy, file, old, new, said):
 def test_missing_file_is_noticed(copy, file):
     (copy / file).unlink()
     assert list(pins.disagreements(copy)) == [f"{file} is missing"]
+
+
+def versions(text):
+    return {
+        canonicalize_name(name): version
+        for name, _, version in (x.partition("==") for x in text.splitlines())
+        if version and not name.startswith("#")
+    }
+
+
+def test_everything_that_gets_installed_is_pinned():
+    assert pins.unpinned(ROOT) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "whose"),
+    [
+        ("aiohttp", "papermill needs"),  # on Python 3.12
+        ("appnope", "ipykernel needs"),  # on macOS
+        ("overrides", "jupyter-server needs"),  # on Python 3.11
+        ("setuptools", "tensorflow-cpu needs|torch needs"),
+        ("fsspec", "dask needs"),  # not PyTorch alone
+        ("tinycss2", r"bleach needs .*css"),  # by an extra
+    ],
+)
+def test_what_is_not_pinned_is_found(copy, name, whose):
+    path = copy / "constraints.txt"
+    text = path.read_text()
+    assert f"\n{name}==" in text
+    path.write_text(text.replace(f"\n{name}==", f"\n# {name}=="))
+    (found,) = pins.unpinned(copy).items()
+    assert found[0] == name and re.match(whose, found[1])
+
+
+def test_constraints_are_those_that_freeze_writes():
+    text = (ROOT / "constraints.txt").read_text()
+    assert versions(text).items() <= versions(pins.freeze(ROOT)).items()
+
+
+def test_freeze_keeps_what_another_system_needs(copy):
+    path = copy / "constraints.txt"
+    path.write_text(path.read_text() + "no-such-package==1.0\n")
+    frozen = pins.freeze(copy)
+    assert "\nno-such-package==1.0\nnotebook_shim==" in frozen
+    assert "\nappnope==" in frozen
+
+
+def test_pins_exist_for_the_oldest_python_that_is_accepted():
+    oldest = ".".join(map(str, environment.OLDEST))
+    for name in pins.project_pins(ROOT) | versions(pins.freeze(ROOT)):
+        try:
+            needed = metadata.metadata(name).get("Requires-Python")
+        except metadata.PackageNotFoundError:
+            continue
+        assert oldest in SpecifierSet(needed or ""), (name, needed)
+
+
+def test_files_accept_the_same_pythons():
+    wanted = f">={'.'.join(map(str, environment.OLDEST))},<3.14"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    conda = yaml.safe_load((ROOT / "environment.yml").read_text())
+    assert project["requires-python"] == wanted
+    assert f"python {wanted}" in conda["dependencies"]
+    assert f"not {environment.OLDEST} <=" in (ROOT / "Makefile").read_text()
 
 
 def test_frozen_constraints_hold_neither_pins_nor_pytorch():

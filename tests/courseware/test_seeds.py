@@ -4,12 +4,13 @@ import json
 import threading
 import time
 
+import nbformat
 import psutil
 import pytest
 from distributed import Client, LocalCluster
 from typer.testing import CliRunner
 
-from courseware import __main__, execution, seeds
+from courseware import __main__, execution, library, seeds
 
 LIMITS = execution.Limits(cell=60, notebook=240)
 VERIFY = """\
@@ -198,3 +199,59 @@ def test_an_interrupted_run_keeps_what_was_found(course, monkeypatch):
     (entry,) = seeds.read(course.root / "pages" / "seeds.json")
     content = json.loads((course.root / "_build/seeds.json").read_text())
     assert [r["seed"] for r in content["results"]] == [entry["seed"]]
+
+
+def test_what_a_worker_has_from_elsewhere_is_not_credited(
+    course, cluster, monkeypatch
+):
+    """The worker's copy of the course is not that of the command."""
+    course.write("week1_a/01_claims", VERIFY)
+    (course.root / "pages").mkdir()
+    monkeypatch.setattr(seeds, "_sources", lambda cells: "of the command")
+    assert not seeds.run(
+        course.root,
+        [2],
+        limits=LIMITS,
+        scheduler=cluster.scheduler_address,
+        keep=True,
+    )
+    (entry,) = seeds.read(course.root / "pages" / "seeds.json")
+    assert entry["sources"] == "of the command"
+    assert "the worker's copy of the code or data" in entry["error"]
+    assert entry["claims"] == 0
+
+
+def test_what_changed_while_it_was_executed_is_not_credited(
+    course, monkeypatch
+):
+    def execute(tasks, root, **options):
+        tasks[0].state, tasks[0].seconds = "done", 1.0
+        library.write(tasks[0].notebook, tasks[0].output)
+        if changes:
+            monkeypatch.setattr(seeds, "_sources", lambda cells: "changed")
+
+    cells = nbformat.v4.new_notebook()
+    arguments = "00_page", nbformat.writes(cells), 1, seeds._sources(cells)
+    monkeypatch.setattr(execution, "execute", execute)
+    changes = False
+    assert seeds.execute_once(*arguments, LIMITS)["error"] == ""
+    changes = True
+    result = seeds.execute_once(*arguments, LIMITS)
+    assert "changed meanwhile" in result["error"]
+    assert result["claims"] == []
+
+
+def test_workers_leave_build_to_the_commands_of_their_machine(monkeypatch):
+    """There `make run` removes _build/temporary, and would take theirs."""
+    folders = []
+
+    def follow(task, folder, *rest):
+        folders.append(folder)
+        task.state, task.seconds = "failed", 0.0
+
+    monkeypatch.setattr(execution, "_follow", follow)
+    monkeypatch.setattr(execution, "prepare", lambda root: None)
+    cells = nbformat.v4.new_notebook()
+    arguments = "00_page", nbformat.writes(cells), 1, seeds._sources(cells)
+    seeds.execute_once(*arguments, LIMITS)
+    assert not folders[0].is_relative_to(library.ROOT / "_build")

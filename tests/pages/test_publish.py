@@ -1,13 +1,16 @@
 """How notebooks become the sources of the pages, on notebooks made here."""
 
+import html
 import json
 import re
 
 import nbformat.v4 as v4
 import pytest
+from markdown_it import MarkdownIt
 
 from advml.checks import METADATA_KEY
 from courseware import library
+from courseware import publish as module
 from courseware.publish import (
     Lecture,
     PublishError,
@@ -213,6 +216,29 @@ def test_pages_are_replaced_as_a_whole(tmp_path):
     assert "‹" not in page and 'id="claim-1"' in page
 
 
+def test_an_interrupt_while_pages_are_replaced_keeps_the_old(
+    tmp_path, monkeypatch
+):
+    output, built, old = (tmp_path / x for x in ("html", "built", "old"))
+    output.mkdir()
+    built.mkdir()
+    (output / "index.html").write_text("old")
+    rename = type(output).rename
+
+    def interrupted(path, target):
+        if path == built:
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(output), "rename", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            module._replace(output, built, old)
+    assert (output / "index.html").read_text() == "old"
+    module._replace(output, built, old)
+    assert list(output.iterdir()) == []
+
+
 def test_a_failed_claim_is_not_published(tmp_path):
     failed = verified()
     record = {"claim": "a < b", "failed": "a < b: measured 2, expected 1"}
@@ -242,7 +268,24 @@ def test_pages_tell_how_other_seeds_fared_with_the_present_sources(tmp_path):
     kept[1]["failed"] = ["a < b", "a < b"]
     kept[2]["error"] = "no end"
     path.write_text(json.dumps(kept))
-    assert "| 1–3, 7 | a < b; no end |" in other_seeds(plan, path)
+    assert r"| 1–3, 7 | a \< b; no end |" in other_seeds(plan, path)
+
+
+def test_what_failed_with_other_seeds_stays_in_its_cell(tmp_path):
+    failed = r"|m| < 1 \| `a_b*c*` [x](y) <b> &lt; $p$ {eq}`z`"
+    error = "KeyError: 'x'\n| more\n\n# and more"
+    entry = {"notebook": HOME, "sources": "s", "claims": 3, "seed": 1}
+    entry |= {"failed": [failed], "error": error}
+    path = tmp_path / "seeds.json"
+    path.write_text(json.dumps([entry]))
+    lecture = Lecture("1.1", "First", "", HOME, sources="s")
+    text = other_seeds([("Week 1", [lecture])], path)
+    page = MarkdownIt().enable("table").render(text)
+    cells = re.findall(r"<td.*?>(.*?)</td>", page, re.DOTALL)
+    assert len(cells) == 3
+    wanted = f"{error}; {failed}".split()
+    assert html.unescape(cells[2]).split() == wanted
+    assert r"\$p\$ \{eq\}" in text
 
 
 def test_fingerprint_is_of_sources_without_parameters():
