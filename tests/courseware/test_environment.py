@@ -268,26 +268,6 @@ def test_make_clean_needs_no_python(built):
     assert list((built / "_build").iterdir()) == []
 
 
-@pytest.mark.parametrize("ci", [None, "", "false"])
-def test_ci_does_without_no_test(tmp_path, ci):
-    """Where `CI` is set, tests that lack a browser fail."""
-    commands = {"make": 'echo "$@: CI=$CI"', "apt-get": "exit 1"}
-    commands |= {"sudo": "exit 1", "chromium": "exit 0"}
-    for name, line in commands.items():
-        path = tmp_path / name
-        path.write_text(f"#!/bin/sh\n{line}\n")
-        path.chmod(0o755)
-    variables = {k: v for k, v in os.environ.items() if k != "CI"}
-    variables["PATH"] = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
-        [ROOT / ".ci" / "run"],
-        env=variables | ({} if ci is None else {"CI": ci}),
-        capture_output=True,
-        text=True,
-    )
-    assert done.stdout.endswith("test: CI=true\n")
-
-
 def test_make_lists_its_commands():
     default, named = make(), make("help")
     assert default.stdout == named.stdout
