@@ -322,11 +322,11 @@ def trained(make_callback=None, fresh_fraction=0.0, **changes):
         fresh,
         size=settings["batch_size"],
         fresh_fraction=fresh_fraction,
-        seed=seed,
+        seed=[seed, 15],
     )
     if make_callback is not None:
         settings["callback"] = make_callback(buffer)
-    settings.update(final_learning_rate=0.0, buffer=buffer, seed=seed)
+    settings.update(final_learning_rate=0, buffer=buffer, seed=[seed, 16])
     train(model, ring.train, **settings)
     return model, buffer
 

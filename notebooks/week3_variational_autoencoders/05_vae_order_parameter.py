@@ -393,7 +393,7 @@ verify(
 # One latent number; two hidden layers of 64 units in encoder and decoder. Spins enter as coins $(s+1)/2$.
 
 # %%
-vae = DenseVAE(N, 1, (64, 64), seed=seed)
+vae = DenseVAE(N, 1, (64, 64), seed=seed, device="cpu")
 options = {"batch_size": 512, "learning_rate": 3e-3}
 options |= {"final_learning_rate": 1e-4, "epochs": epochs, "seed": seed}
 train(vae, x_train, **options)
@@ -937,7 +937,7 @@ plt.show()
 # %%
 machines = {1: vae}
 for n in progress(n_latents, "machines"):
-    machines[n] = DenseVAE(N, n, (64,), seed=seed)
+    machines[n] = DenseVAE(N, n, (64,), seed=seed, device="cpu")
     train(machines[n], x_train, **options)
 
 
@@ -1207,7 +1207,7 @@ verify(
 # Two latents, and the judge is again exact.
 
 # %%
-blind = DenseVAE(n_links, 2, (64,), seed=seed)
+blind = DenseVAE(n_links, 2, (64,), seed=seed, device="cpu")
 train(blind, units(links[n_test:]), **options)
 mean, variance = encode(blind, units(links[:n_test]))
 noise = rng.standard_normal((8, n_test, 2))
@@ -1262,7 +1262,7 @@ verify(
 
 # %% tags=["solution"]
 board = 1 - 2 * (np.indices((8, 8)).sum(axis=0) % 2)
-staggered = DenseVAE(N, 1, (64,), seed=seed)
+staggered = DenseVAE(N, 1, (64,), seed=seed, device="cpu")
 train(staggered, units(data.train * board), **options)
 z_anti = encode(staggered, units(data.test * board))[0][:, 0]
 uniform = (data.test * board).mean(axis=(1, 2))
