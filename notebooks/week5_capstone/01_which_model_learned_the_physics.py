@@ -13,7 +13,7 @@
 # %% [markdown]
 # # Which model learned the physics?
 #
-# Four families of models, one magnet, the same snapshots for all, and two to five seconds of computing time for each. Who has
+# Four families of models, one magnet, the same snapshots for all, and a few seconds of computing time for each. Who has
 # understood the magnet? On photographs such a contest is decided by taste or by a score that another network made up. Here
 # the examiner knows every answer: energy, heat capacity, correlations and even the probability of each single state are
 # exact. So this lecture is an experiment, with rules, error bars and a test of significance. Single families have sat this
@@ -27,7 +27,7 @@
 # can be written down; ask how certain the ranking is, and whether it is one of families or of settings; and find a part of its
 # reasons, the price of a parameter and the price of a broken symmetry. **You need** {lecture}`1.3`, {lecture}`2.3`, {lecture}`3.3` and {lecture}`4.2`. We also use the Ising
 # machines of {lecture}`1.5`, one formula of {lecture}`1.6`, and the autoencoder of {lecture}`3.5`. **Time** an hour to read, a
-# good minute of CPU.
+# minute and a half of CPU.
 # :::
 
 # %%
@@ -325,8 +325,8 @@ verify(
 # ## The contest
 #
 # One function for each family. The settings were found by trial, with about equal patience for each, on these same
-# $8\times8$ snapshots and with a look at the exact answers, so that each training takes two to five seconds (the measured
-# times stand in the table below). So the $8\times8$ table is a demonstration, not a blind test; new data come with the
+# $8\times8$ snapshots and with a look at the exact answers, so that each training takes a few seconds (the measured
+# times stand in the table below, and differ by a factor of about two). So the $8\times8$ table is a demonstration, not a blind test; new data come with the
 # contests on $4\times4$.
 
 
@@ -1440,7 +1440,7 @@ verify(
 #
 # ## Summary
 #
-# On the same snapshots and in comparable time, within a factor of two, the two families with an energy learned the energies and
+# On the same snapshots and in comparable time, within a factor of about two, the two families with an energy learned the energies and
 # correlations of a critical magnet, and roughly its fluctuations, while VAE and GAN learned its two phases and missed its noise;
 # on a small lattice the contests had the predicted order {EBM, RBM}, VAE, GAN, far more often than chance allows, though no single
 # pair is decided so. With four times the updates the first two came much closer, and the other two did not: for the one pair it
