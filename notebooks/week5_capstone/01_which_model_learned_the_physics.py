@@ -1068,11 +1068,11 @@ header = ["4×4", "total variation", "after", "KL (nats)", "after", "CPU"]
 show_table(header, rows)
 
 # %% [markdown]
-# The two with an energy move a long way: they had been stopped by the clock, and any order *among them* was one of training times.
-# Both are better than copies now. (Counting alone makes the dashed line of the figure; the nats have no such floor. An energy without prior knowledge moves as far,
-# see the second exercise.) VAE and GAN stay near where they were. An energy has what the magnet is made of, and needs time to find
-# the numbers; coins that are independent given a few numbers do not have it, and rounding is never trained. This much the contests
-# say of the *families*.
+# The two with an energy move a long way: what they lacked was mostly time, and with four times as much the RBM is where the EBM was.
+# Both are better than copies now. (Counting alone makes the dashed line of the figure; the nats have no such floor. An energy without
+# prior knowledge moves as far, see the second exercise.) VAE and GAN stay near where they were. An energy can say what the magnet is
+# made of, and needs time to find the numbers; coins that are independent given a few numbers cannot, and rounding is never trained.
+# This is as much as four times the updates, of one contest, tell about the *families*.
 
 # %%
 verify(
@@ -1443,8 +1443,8 @@ verify(
 # On the same snapshots and in comparable time, within a factor of about two, the two families with an energy learned the energies and
 # correlations of a critical magnet, and roughly its fluctuations, while VAE and GAN learned its two phases and missed its noise;
 # on a small lattice the contests had the predicted order {EBM, RBM}, VAE, GAN, far more often than chance allows, though no single
-# pair is decided so. With four times the updates the first two came much closer, and the other two did not: for the one pair it
-# had been time, for the other it is the family. Two prices explain a part of the rest: a parameter costs about $1/2n$ nats, a
+# pair is decided so. With four times the updates the first two came much closer, and the other two did not: the one pair had
+# lacked time, the other lacks, it seems, the means. Two prices explain a part of the rest: a parameter costs about $1/2n$ nats, a
 # broken symmetry exactly $-\log\tilde Z$. What you know buys speed and parameters if it is built in. And a copyist passes every
 # test made of averages over samples; counting coincidences catches him.
 #
