@@ -25,7 +25,7 @@ import requests
 from scipy.special import logsumexp
 from sklearn.datasets import load_digits
 
-from advml.validation import count, finite, positive, shaped
+from advml.validation import count, finite, fraction, positive, shaped
 
 DATA_FOLDER = Path(__file__).resolve().parents[2] / "data"
 
@@ -152,7 +152,7 @@ def binarise(images, threshold=None, *, seed=None):
     Parameters
     ----------
     images : array of any shape, values in [0, 1]
-    threshold : float, optional
+    threshold : float in [0, 1), optional
     seed : int or numpy.random.Generator, optional
 
     Returns
@@ -167,7 +167,7 @@ def binarise(images, threshold=None, *, seed=None):
         )
     if seed is None:
         threshold = (
-            0.5 if threshold is None else positive("threshold", threshold)
+            0.5 if threshold is None else fraction("threshold", threshold)
         )
         return (images > threshold).astype(np.float64)
     if threshold is not None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from advml import networks
 from advml.ebm import learning_rates
-from advml.validation import count, fraction, nonnegative, positive
+from advml.validation import count, counts, fraction, nonnegative, positive
 
 PLAYERS = "generator", "discriminator"
 LOSSES = "saturating", "non-saturating", "wasserstein"
@@ -68,6 +68,7 @@ def generator_layers(side, n_latent, channels, size, seed):
     """
     rng, left = np.random.default_rng(seed), small_side(side, channels)
     n_latent = count("n_latent", n_latent)
+    channels = counts("channels", channels)
     kernel, _ = networks.dense(rng, n_latent, left**2 * channels[0], gain=GAIN)
     layers = [(kernel, np.zeros(channels[0]))]
     for i, (n_in, n_out) in enumerate(pairwise([*channels, 1])):
@@ -87,6 +88,7 @@ def discriminator_layers(side, channels, size, seed):
     becomes one of side ⌈s/2⌉.
     """
     rng, left = np.random.default_rng(seed), networks.sides(side, channels)[-1]
+    channels = counts("channels", channels)
     layers = [
         networks.convolution(rng, size, n_in, n_out, gain=GAIN)
         for n_in, n_out in pairwise([1, *channels])

@@ -9,6 +9,7 @@ compiled loops draw from that same generator, so nothing here touches a
 global random state.
 """
 
+import os
 import sys
 import zipfile
 from dataclasses import dataclass
@@ -597,9 +598,12 @@ def _save(path, arrays):
             info = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
             info.create_system, info.external_attr = 3, 0o644 << 16
             archive.writestr(info, entry.getvalue())
-    partial = path.with_suffix(".part")
-    partial.write_bytes(content.getvalue())
-    partial.replace(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        partial.write_bytes(content.getvalue())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -33,22 +33,28 @@ def integrated_autocorrelation_time(x, *, window=6):
 
     With this definition n correlated samples are worth n/(2τ) independent
     ones, and white noise has τ = 1/2. The sum stops at the smallest W with
-    W >= `window` τ(W): further terms add noise, not signal. Where ρ has a
-    weak but long tail, as for squares of slow variables, 6 is too early and
-    τ too small; look at ρ and choose a larger `window`. `x` has shape (n,).
-    ValueError if x is constant or shorter than 20 τ, too short for its own
-    autocorrelation time to be seen.
+    W >= `window` max(τ(W), 1/2): further terms add noise, not signal. Where ρ
+    has a weak but long tail, as for squares of slow variables, or alternates
+    in sign, 6 is too early; look at ρ and choose a larger `window`. `x` has
+    shape (n,). ValueError if x is constant, shorter than 20 τ, too short for
+    its own autocorrelation time to be seen, or if τ comes out negative.
 
     Source: A. D. Sokal, Monte Carlo Methods in Statistical Mechanics (1997).
     """
-    rho = autocorrelation_function(x)
+    rho, window = autocorrelation_function(x), positive("window", window)
     tau = np.cumsum(rho) - 0.5
-    closed = np.arange(len(rho)) >= window * tau
+    # Below 1/2 where successive values avoid each other: look on all the same.
+    closed = np.arange(len(rho)) >= window * np.maximum(tau, 0.5)
     tau = tau[np.argmax(closed)]
     if len(rho) < 20 * tau:
         raise ValueError(
             f"x has {len(rho)} entries, fewer than 20 of its autocorrelation "
             f"times ({tau:.3g}): the chain is too short"
+        )
+    if tau <= 0:
+        raise ValueError(
+            f"x alternates: its correlations sum to τ = {tau:.3g} within "
+            f"window={window:g}, so choose a larger window"
         )
     return float(tau)
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from advml.validation import count
+from advml.validation import count, counts
 
 EPSILON = 1e-8  # of Adam: added to the root, as in PyTorch
 
@@ -43,8 +43,8 @@ def transposed_convolution(rng, size, n_in, n_out, *, gain=2.0):
 
 def dense_energy(n_inputs, n_hidden, seed):
     """Layers n_inputs → n_hidden[0] → … → 1, a list; the last is linear."""
-    rng = np.random.default_rng(seed)
-    return _chain(rng, [n_inputs, *n_hidden, 1], 2.0)
+    rng, hidden = np.random.default_rng(seed), counts("n_hidden", n_hidden)
+    return _chain(rng, [count("n_inputs", n_inputs), *hidden, 1], 2.0)
 
 
 def convolutional_energy(side, channels, sizes, n_hidden, seed):
@@ -59,7 +59,8 @@ def convolutional_energy(side, channels, sizes, n_hidden, seed):
             f"and {sizes!r}"
         )
     rng, left = np.random.default_rng(seed), sides(side, channels)[-1]
-    layers = []
+    channels = counts("channels", channels)
+    n_hidden, layers = count("n_hidden", n_hidden), []
     for size, (n_in, n_out) in zip(
         sizes, pairwise([1, *channels]), strict=True
     ):
@@ -75,7 +76,7 @@ def dense_autoencoder(n_inputs, n_latent, n_hidden, gain, seed):
     layers, the last of each linear, the others with the gain that is given.
     """
     rng = np.random.default_rng(seed)
-    widths = [count("n_inputs", n_inputs), *n_hidden]
+    widths = [count("n_inputs", n_inputs), *counts("n_hidden", n_hidden)]
     latent = count("n_latent", n_latent)
     return (
         _chain(rng, [*widths, 2 * latent], gain),
@@ -93,6 +94,8 @@ def convolutional_autoencoder(side, n_latent, channels, size, n_hidden, seed):
     """
     rng = np.random.default_rng(seed)
     left, latent = sides(side, channels)[-1], count("n_latent", n_latent)
+    channels = counts("channels", channels)
+    n_hidden = count("n_hidden", n_hidden)
     encoder = [
         convolution(rng, size, n_in, n_out)
         for n_in, n_out in pairwise([1, *channels])

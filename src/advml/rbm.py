@@ -252,7 +252,7 @@ class GaussianRBM:
         rng = np.random.default_rng(seed)
         shape = (count("n", n), self.n_visible)
         x = self.visible_bias + self.scale * rng.standard_normal(shape)
-        for _ in range(count("n_steps", n_steps)):
+        for _ in range(count("n_steps", n_steps, at_least=0)):
             h = _coins(sigmoid(self._hidden_field(x)), rng)
             mean = self.visible_bias + h @ self.weights.T
             x = mean + self.scale * rng.standard_normal(shape)
@@ -370,7 +370,8 @@ def number_of_chains(method, n_chains, chains, n_hidden):
     """Return how many persistent chains a training keeps: none for "cd".
 
     `chains`, if given, replace `n_chains`. ValueError if `method` is unknown,
-    `n_chains` no count or `chains` not of shape (n_chains, n_hidden).
+    `n_chains` no count or `chains` not of shape (n_chains, n_hidden), with at
+    least one row.
     """
     if method not in METHODS:
         raise ValueError(f"method must be one of {METHODS}, not {method!r}")
@@ -378,12 +379,12 @@ def number_of_chains(method, n_chains, chains, n_hidden):
         return 0
     if chains is None:
         return count("n_chains", n_chains)
-    if chains.ndim != 2 or chains.shape[1] != n_hidden:
+    shape = tuple(np.shape(chains))
+    if len(shape) != 2 or not shape[0] or shape[1] != n_hidden:
         raise ValueError(
-            f"chains must have shape (n_chains, {n_hidden}), but has "
-            f"{tuple(chains.shape)}"
+            f"chains must have shape (n_chains, {n_hidden}), but has {shape}"
         )
-    return len(chains)
+    return shape[0]
 
 
 def block_gibbs(rbm, start, n_steps, seed):

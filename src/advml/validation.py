@@ -76,17 +76,20 @@ def shaped(name, array, shape):
 
 def positive(name, value):
     """Return `value` as a float if it is a finite number above zero."""
+    number = _number(name, value, "a positive number")
+    if not 0 < number < np.inf:
+        raise ValueError(f"{name} must be positive and finite, not {value!r}")
+    return number
+
+
+def _number(name, value, wanted):
+    """Return `value` as a float; a text, a list or None is no number."""
     try:
         if isinstance(value, (str, bytes)):
             raise TypeError
-        number = float(value)
+        return float(value)
     except (TypeError, ValueError, OverflowError):
-        raise ValueError(
-            f"{name} must be a positive number, not {value!r}"
-        ) from None
-    if not (np.isfinite(number) and number > 0):
-        raise ValueError(f"{name} must be positive and finite, not {value!r}")
-    return number
+        raise ValueError(f"{name} must be {wanted}, not {value!r}") from None
 
 
 def count(name, value, at_least=1):
@@ -101,18 +104,30 @@ def count(name, value, at_least=1):
     return int(value)
 
 
+def counts(name, values):
+    """Return a list of whole numbers >= 1, as the widths of some layers."""
+    try:
+        return [count(name, value) for value in values]
+    except TypeError:
+        raise ValueError(
+            f"{name} must be a list of whole numbers, not {values!r}"
+        ) from None
+
+
 def nonnegative(name, value):
-    """Return `value` if it is a finite number, zero or above."""
-    if not 0 <= value < np.inf:
+    """Return `value` as a float if it is a finite number, zero or above."""
+    number = _number(name, value, "a number >= 0")
+    if not 0 <= number < np.inf:
         raise ValueError(f"{name} must be finite and >= 0, not {value!r}")
-    return value
+    return number
 
 
 def fraction(name, value):
-    """Return `value` if it is a number in [0, 1)."""
-    if not 0 <= value < 1:
+    """Return `value` as a float if it is a number in [0, 1)."""
+    number = _number(name, value, "a number in [0, 1)")
+    if not 0 <= number < 1:
         raise ValueError(f"{name} must lie in [0, 1), not {value!r}")
-    return value
+    return number
 
 
 def batch(name, x, shape):

@@ -56,6 +56,7 @@ def test_binarise_with_a_threshold():
     grey = np.array([[0, 0.25, 0.5, 0.51, 1]])
     assert datasets.binarise(grey).tolist() == [[0, 0, 0, 1, 1]]
     assert datasets.binarise(grey, 0.2).tolist() == [[0, 1, 1, 1, 1]]
+    assert datasets.binarise(grey, 0).tolist() == [[0, 1, 1, 1, 1]]
     assert datasets.binarise(grey).dtype == np.float64
 
 

@@ -90,6 +90,39 @@ def test_series_that_have_no_autocorrelation_time():
             function([1.0])
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_integrated_time_of_an_alternating_process(seed):
+    """τ < 1/2: successive values that avoid each other are worth more."""
+    phi, n, width = -0.5, 200_000, 40
+    exact = (1 + phi) / (1 - phi) / 2
+    x = autoregressive(phi, n, seed)
+    tau = metrics.integrated_autocorrelation_time(x, window=width)
+    # The sum ends at width/2, where ρ has fallen below 1e-6. Twice τ is the
+    # mean over frequencies of Dirichlet's kernel D times the periodogram
+    # I/C(0), and I(ω) scatters by its own mean S(ω), independently: the
+    # variance is (2/n) ⟨(D - 2τ)² S²⟩, where 2τ is for the division by C(0).
+    angle = 2 * np.pi * (np.arange(4096) + 0.5) / 4096
+    kernel = np.sin((width / 2 + 0.5) * angle) / np.sin(angle / 2)
+    density = (1 - phi**2) / (1 - 2 * phi * np.cos(angle) + phi**2)
+    spread = (kernel - 2 * exact) * density
+    variance = 2 * np.mean(spread**2) / n / 4
+    assert abs(tau - exact) < 4.5 * np.sqrt(variance)
+    _, error = metrics.mean_and_error(x, window=width)
+    assert error < x.std() / np.sqrt(n)
+
+
+def test_a_window_too_small_for_an_alternating_process():
+    x = autoregressive(-0.9, 100_000, seed=0)
+    for function in (
+        metrics.integrated_autocorrelation_time,
+        metrics.mean_and_error,
+    ):
+        with pytest.raises(ValueError, match=r"x alternates.*window=6"):
+            function(x)
+    with pytest.raises(ValueError, match="window must be positive"):
+        metrics.integrated_autocorrelation_time(x, window=0)
+
+
 def test_a_series_shorter_than_its_own_memory_is_refused():
     drift = np.random.default_rng(0).standard_normal(1_000).cumsum()
     with pytest.raises(ValueError, match="x has 1000 entries"):

@@ -78,6 +78,29 @@ def test_weights_depend_on_the_seed_alone():
     [
         (lambda: networks.dense(rng(), 0, 3), "n_in must be .* not 0"),
         (lambda: networks.dense(rng(), 3, 1.5), r"n_out must be .* not 1\.5"),
+        (lambda: networks.dense_energy(2, (3, 0), 0), "n_hidden must be .* 0"),
+        (lambda: networks.dense_energy(2, 3, 0), "n_hidden must be a list"),
+        (lambda: networks.dense_energy(0, (3,), 0), "n_inputs must be .* 0"),
+        (
+            lambda: networks.convolutional_energy(8, (0,), (3,), 5, 0),
+            "channels must be .* not 0",
+        ),
+        (
+            lambda: networks.convolutional_energy(8, (2,), (3,), 0, 0),
+            "n_hidden must be .* not 0",
+        ),
+        (
+            lambda: networks.dense_autoencoder(4, 2, (3, -1), 2.0, 0),
+            "n_hidden must be .* not -1",
+        ),
+        (
+            lambda: networks.convolutional_autoencoder(8, 2, (0,), 3, 5, 0),
+            "channels must be .* not 0",
+        ),
+        (
+            lambda: networks.convolutional_autoencoder(8, 2, (2,), 3, 0, 0),
+            "n_hidden must be .* not 0",
+        ),
         (lambda: networks.convolution(rng(), 4, 1, 1), "must be odd, not 4"),
         (lambda: networks.convolution(rng(), 3, -1, 1), "n_in must be .* -1"),
         (

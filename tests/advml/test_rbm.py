@@ -462,6 +462,15 @@ def test_bad_input(call, message):
         call(RBM(**GOOD))
 
 
+def test_gaussian_chains_of_no_steps_are_where_they_start():
+    """At the Gaussian of the machine without hidden units."""
+    rbm, n = GaussianRBM(**GOOD, scale=2), 100_000
+    start = rbm.sample(n, 0, seed=0)
+    mean = start.mean(0)
+    assert np.all(abs(mean - rbm.visible_bias) < 4.5 * 2 / np.sqrt(n))
+    assert np.all(abs(start.var(0) / 4 - 1) < 4.5 * np.sqrt(2 / n))
+
+
 def test_gaussian_data_must_be_finite():
     rbm = GaussianRBM(**GOOD, scale=1)
     with pytest.raises(ValueError, match=r"x must be finite.*inf"):

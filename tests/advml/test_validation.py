@@ -5,7 +5,16 @@ import warnings
 import numpy as np
 import pytest
 
-from advml.validation import count, finite, one_of, positive, shaped
+from advml.validation import (
+    count,
+    counts,
+    finite,
+    fraction,
+    nonnegative,
+    one_of,
+    positive,
+    shaped,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -108,3 +117,29 @@ def test_count():
     for value in (0, -1, 2.0, 2.5, True, np.bool_(True), "2", None, np.nan):
         with pytest.raises(ValueError, match=r"n must be a whole number >= 1"):
             count("n", value)
+
+
+def test_counts():
+    assert counts("n_hidden", (np.int64(3), 1)) == [3, 1]
+    assert counts("n_hidden", []) == []
+    with pytest.raises(ValueError, match=r"n_hidden must be .* not 0"):
+        counts("n_hidden", (3, 0))
+    for value in (3, None):
+        with pytest.raises(ValueError, match=r"n_hidden must be a list"):
+            counts("n_hidden", value)
+
+
+@pytest.mark.parametrize(
+    ("check", "good", "bad"),
+    [
+        (nonnegative, (0, 2.5), (-1, np.inf, np.nan)),
+        (fraction, (0, 0.999), (-0.1, 1, np.nan)),
+    ],
+)
+def test_numbers_within_bounds(check, good, bad):
+    for value in good:
+        assert check("t", value) == value
+        assert type(check("t", np.float32(value))) is float
+    for value in (*bad, "0.5", None, [0.5, 0.5], 1j, np.zeros(2)):
+        with pytest.raises(ValueError, match="t must"):
+            check("t", value)

@@ -19,7 +19,7 @@ from advml.gan import load_checkpoint as load_checkpoint
 from advml.gan import save_checkpoint as save_checkpoint
 from advml.networks import EPSILON
 from advml.pytorch.networks import Network, dense, halve, transposed
-from advml.validation import count, numbers, positive
+from advml.validation import count, counts, numbers, positive
 
 ACTIVATIONS = {
     "leaky_relu": lambda y: leaky_relu(y, SLOPE),
@@ -85,7 +85,11 @@ class DenseGenerator(_Generator):
         dtype=torch.float32,
     ):
         """Draw the weights; see the class for the arguments."""
-        widths = [n_latent, *n_hidden, n_outputs]
+        widths = [
+            count("n_latent", n_latent),
+            *counts("n_hidden", n_hidden),
+            count("n_outputs", n_outputs),
+        ]
         layers = shared.dense_layers(
             widths, activation, seed, sharpness, reach
         )
@@ -217,7 +221,8 @@ class DenseDiscriminator(Network):
         dtype=torch.float32,
     ):
         """Draw the weights; see the class for the arguments."""
-        widths = [n_inputs, *n_hidden, 1]
+        n_inputs = count("n_inputs", n_inputs)
+        widths = [n_inputs, *counts("n_hidden", n_hidden), 1]
         layers = shared.dense_layers(
             widths, activation, seed, sharpness, reach
         )

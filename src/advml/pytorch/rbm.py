@@ -242,7 +242,7 @@ def train(
         As in eq-training-update; biases do not decay.
     n_chains : int
         Number of persistent chains; by default `batch_size`.
-    chains : tensor (n_chains, n_hidden), optional
+    chains : tensor or array (n_chains, n_hidden), optional
         What an earlier call returned, to go on from there.
     seed : int, numpy.random.Generator or torch.Generator
         Source of the order of the rows and of all Gibbs draws.
@@ -307,10 +307,12 @@ def _rates(first, last, n_steps):
 
 def _chains(rbm, n_chains, chains):
     """Persistent chains: as given, or at fair coins; None if there are 0."""
-    if n_chains and chains is None:
+    if not n_chains:
+        return None
+    if chains is None:
         shape = (n_chains, rbm.n_hidden)
         return rbm.hidden_bias.detach().new_full(shape, 0.5)
-    return chains if n_chains else None
+    return torch.as_tensor(chains).to(rbm.hidden_bias)
 
 
 def _affine(x, weights, bias):

@@ -16,7 +16,7 @@ from advml.pytorch.ebm import (
     _stop_if_not_finite,
 )
 from advml.pytorch.gan import DenseGenerator
-from advml.validation import batch, count, positive
+from advml.validation import batch, count, one_of, positive
 
 
 class PatchEnergy(torch.nn.Module):
@@ -221,12 +221,7 @@ def _spins(name, energy, s):
         raise ValueError(
             f"{name} must have shape (n, N), but has {tuple(s.shape)}"
         )
-    wrong = s[s.abs() != 1]
-    if len(wrong):
-        raise ValueError(
-            f"{name} must hold only the values [-1, 1], but holds "
-            f"{wrong[0].item()} (and {len(wrong) - 1} more like it)"
-        )
+    one_of(name, s.numpy(force=True), (-1, 1))
     return s
 
 

@@ -25,7 +25,7 @@ from advml.tensorflow.networks import (
     tensors,
     transposed,
 )
-from advml.validation import count, positive
+from advml.validation import count, counts, positive
 
 
 def _leaky_relu(y):
@@ -105,7 +105,11 @@ class DenseGenerator(_Generator):
         dtype=tf.float32,
     ):
         """Draw the weights; see the class for the arguments."""
-        widths = [n_latent, *n_hidden, n_outputs]
+        widths = [
+            count("n_latent", n_latent),
+            *counts("n_hidden", n_hidden),
+            count("n_outputs", n_outputs),
+        ]
         layers = shared.dense_layers(
             widths, activation, seed, sharpness, reach
         )
@@ -261,7 +265,8 @@ class DenseDiscriminator(_Player):
         dtype=tf.float32,
     ):
         """Draw the weights; see the class for the arguments."""
-        widths = [n_inputs, *n_hidden, 1]
+        n_inputs = count("n_inputs", n_inputs)
+        widths = [n_inputs, *counts("n_hidden", n_hidden), 1]
         layers = shared.dense_layers(
             widths, activation, seed, sharpness, reach
         )

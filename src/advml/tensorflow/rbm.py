@@ -374,7 +374,7 @@ def train(
         As in eq-training-update; biases do not decay.
     n_chains : int
         Number of persistent chains; by default `batch_size`.
-    chains : tensor (n_chains, n_hidden), optional
+    chains : tensor or array (n_chains, n_hidden), optional
         What an earlier call returned, to go on from there.
     seed : int, numpy.random.Generator or tf.random.Generator
         Source of the order of the rows and of all Gibbs draws.
@@ -404,7 +404,7 @@ def train(
         steps_per_execution=n_batches,
     )
     if n_chains and chains is not None:
-        rbm.chains.assign(chains)
+        rbm.chains.assign(tf.cast(chains, rbm.dtype))
     rbm.fit(
         _batches(data, size, number),
         epochs=epochs,

@@ -416,6 +416,8 @@ def test_callback_and_persistent_chains_are_handed_on():
     assert epochs == [(1, rbm), (2, rbm)]
     assert chains.shape == (5, 4)
     assert train(rbm, data, epochs=1, chains=chains).shape == (5, 4)
+    double = chains.numpy(force=True).astype(float)
+    assert train(rbm, data, epochs=1, chains=double).shape == (5, 4)
     assert train(rbm, data, epochs=1, method="cd") is None
 
 
@@ -479,6 +481,10 @@ def test_autograd_of_the_free_energies_gives_the_same_step():
         (
             lambda r: train(r, np.zeros((4, 3)), chains=torch.zeros(4, 3)),
             r"chains must have shape.*\(4, 3\)",
+        ),
+        (
+            lambda r: train(r, np.zeros((4, 3)), chains=torch.zeros(0, 2)),
+            r"chains must have shape.*\(0, 2\)",
         ),
         (lambda r: r.sample(0, 1, 0), "n must be.*0"),
         (lambda r: r.sample(2, -1, 0), "n_steps.*-1"),

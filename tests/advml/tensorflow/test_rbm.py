@@ -168,6 +168,8 @@ def test_callback_and_persistent_chains_are_handed_on():
     assert chains.shape == (5, 4)
     before = chains.numpy()
     assert train(rbm, data, epochs=1, chains=chains).shape == (5, 4)
+    double = chains.numpy().astype(float)
+    assert train(rbm, data, epochs=1, chains=double).shape == (5, 4)
     assert train(rbm, data, epochs=1, method="cd") is None
     assert rbm.chains is None
     np.testing.assert_array_equal(chains.numpy(), before)
@@ -428,6 +430,10 @@ def test_real_use_is_silent(tmp_path):
         (
             lambda r: train(r, np.zeros((4, 3)), chains=tf.zeros((4, 3))),
             r"chains must have shape.*\(4, 3\)",
+        ),
+        (
+            lambda r: train(r, np.zeros((4, 3)), chains=tf.zeros((0, 2))),
+            r"chains must have shape.*\(0, 2\)",
         ),
         (lambda r: r.compile("sgd", method="cd-1"), "method.*cd-1"),
         (lambda r: r.compile("sgd", n_gibbs_steps=0), "n_gibbs_steps.*0"),
