@@ -148,7 +148,9 @@ answers = np.array([exact_u, exact_c, exact_m, exact_chi, G_exact[0, 4]])
 # \operatorname{cov}(y) \approx \frac{B-1}{B}\sum_{b=1}^B (y_b - \bar y)(y_b - \bar y)^{\mathsf T} .
 # $$ (eq-capstone-jackknife)
 #
-# For a plain average this is the usual $s^2/n$. It includes the covariances, which we need for ellipses. Samples have the
+# For a plain average this is $s_B^2/B$, with the variance $s_B^2$ between blocks. We take $B = 20$, so that an error bar is
+# itself good to 16 per cent, and five of them are exceeded by chance once in 12 000 cases. Covariances are included, which
+# we need for ellipses. Samples have the
 # shape (chains, records of each, 8, 8); a model without chains has one record in each. (Weights come in later.)
 
 
@@ -397,9 +399,9 @@ for name, trainer in progress(trainers.items(), "training"):
 
 # %% [markdown]
 # **Samples.** VAE and GAN deliver independent ones at once. RBM and EBM need chains. These start at snapshots, where else;
-# if they were too short, they would show us our own data, and we shall have to make sure that they have forgotten them. Even
-# the sign of the magnetisation, which block Gibbs seldom turns: so the RBM's chains, too, are offered the reversal of all
-# spins, with its free energy for $E$.
+# if they were too short, they would show us our own data, and we shall have to make sure that they have forgotten them. This
+# includes the sign of the magnetisation, which block Gibbs seldom turns; so the RBM's chains, too, are offered the reversal
+# of all spins, with its free energy for $E$.
 
 
 # %%
@@ -456,21 +458,34 @@ for name, model in machines.items():
 results = {k: jackknife(observables, s) for k, s in samples.items()}
 errors = {k: np.sqrt(np.diag(cov)) for k, (_, cov) in results.items()}
 fresh = ising.sample(8, T, n_fresh, seed=[seed, 5])  # Wolff's clusters
-measured = observables(fresh[:, None])
-rows = [["exact", "", "", *answers], ["clusters", "", "", *measured]]
-for name, (value, _) in results.items():
-    cells = [
-        f"‹{v:.3f} ± {e:.3f}›"
-        for v, e in zip(value, errors[name], strict=True)
-    ]
+measured, fresh_covariance = jackknife(observables, fresh[:, None])
+
+
+def with_errors(value, covariance):
+    """Cells of a table, one for each answer."""
+    pairs = zip(value, np.sqrt(np.diag(covariance)), strict=True)
+    return [f"‹{v:.3f} ± {e:.3f}›" for v, e in pairs]
+
+
+clusters = with_errors(measured, fresh_covariance)
+rows = [["exact", "", "", *answers], ["clusters", "", "", *clusters]]
+for name, result in results.items():
     size = sum(p.numel() for p in machines[name].parameters())
-    rows.append([name, size, f"‹{seconds[name]:.1f} s›", *cells])
+    start = [name, size, f"‹{seconds[name]:.1f} s›"]
+    rows.append(start + with_errors(*result))
 header = ["family", "parameters", "training"]
 header += ["u", "c", "mean abs m", "χ", "G(4)"]
 show_table(header, rows)
+verify(
+    "u, c, mean |m|, χ and G(4) of the samples from cluster Monte Carlo",
+    measured,
+    equals=answers,
+    atol=5 * np.sqrt(np.diag(fresh_covariance)),
+    source="Kaufman (1949), transfer matrix; 5 standard errors",
+)
 
 # %% [markdown]
-# An ellipse of five standard errors has the covariance's eigenvectors as its axes.
+# (The samples from clusters will be our judges below. For the GAN only the generator's parameters are counted.) An ellipse of five standard errors has the covariance's eigenvectors as its axes.
 
 
 # %%
@@ -485,7 +500,7 @@ def ellipse(centre, cov, color):
 # %% [markdown]
 # Everything on one slide. Look at the samples first; then at the curves.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Top row: eight snapshots each of the magnet, EBM, RBM, VAE and GAN, black and white on 8 by 8 sites. Those of the VAE have isolated spins, those of the GAN are smooth. Bottom left: correlation against distance; EBM, RBM and GAN near the exact line, VAE well below. Bottom middle: distribution of the magnetisation, two broad peaks, the RBM with one peak two to three times as high as the other, the GAN with spikes at both ends beyond the frame, the VAE with lower peaks, the EBM near the exact line. Bottom right: plane of energy and heat capacity; EBM and RBM close to the cross of the exact values, VAE and GAN far above at either side."}, "figure": {"caption": "Top: samples. Bottom: correlations along an axis, distribution of the magnetisation (cut at 0.1; colours as on the right), and heat capacity against energy per spin with ellipses of five standard errors (smaller than the markers where they cannot be seen). Black: exact.", "name": "fig-capstone-slide"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Top row: nine snapshots each of the magnet, EBM, RBM, VAE and GAN, black and white on 8 by 8 sites. Those of the VAE have isolated spins, and several of the GAN are all black or all white. Bottom left: correlation against distance; EBM, RBM and GAN near the exact line, VAE well below. Bottom middle: distribution of the magnetisation, two broad peaks, the RBM with one peak two to three times as high as the other, the GAN with spikes at both ends beyond the frame, the VAE with lower peaks, the EBM near the exact line. Bottom right: plane of energy and heat capacity; EBM and RBM close to the cross of the exact values, VAE and GAN far above at either side."}, "figure": {"caption": "Top: samples. Bottom: correlations along an axis, distribution of the magnetisation (cut at 0.1; colours as on the right), and heat capacity against energy per spin with ellipses of five standard errors (smaller than the markers where they cannot be seen). Black: exact.", "name": "fig-capstone-slide"}}
 gallery = {"magnet": held_out[:, None], **samples}
 marks = dict(zip(samples, "osv^", strict=True))
 fig = plt.figure(figsize=(7, 4.4), layout="constrained")
@@ -517,24 +532,30 @@ plt.show()
 
 # %% [markdown]
 # EBM and RBM have $u$ to a few per cent, $c$ and $\chi$ to tens of per cent: their fluctuations are roughly critical. Those of
-# the RBM are not right within its error bars; those of the EBM are wide, and we shall ask again. VAE and GAN have the two phases, with $\langle|m|\rangle$ 15 per cent too low
-# (VAE) or right (GAN). Their $c$ is more than twice the exact one, with $u$ a fifth too high in the one and a few per cent
-# too low in the other. Note what the five questions do not ask: the sign. A model that puts nine tenths into one phase
-# passes them. (Our RBM is on the way there, see the middle panel.) For the VAE we know why: given $\mathbf z$ its spins are independent coins ({lecture}`3.5`), and coins put
-# isolated spins into every domain. The GAN has the opposite fault. Given $\mathbf z$ nothing is left to chance, and 16
-# numbers must place all 64 spins: presumably the pattern of the domains uses them up. Spins against all four neighbours are
-# too *rare*. (Empirical bounds, here and below, are listed with their margins at the end of the next section.)
+# the RBM are not right within its error bars; those of the EBM are wide, and we shall ask again. VAE and GAN have the two
+# phases, with $\langle|m|\rangle$ 14 per cent (VAE) or 3 per cent (GAN) too low, which is twelve standard errors even there.
+# Their $c$ is more than twice the exact one, although $u$ is a fifth too high in the one and only 2 per cent too low in the
+# other, the best of the four. Note what the five questions do not ask: the sign. A model that puts nine tenths into one phase
+# passes them. (Our RBM is on the way there, see the middle panel.)
+#
+# For the VAE we know the reason: given $\mathbf z$ its spins are independent coins ({lecture}`3.5`), and coins put isolated
+# spins into every domain. The GAN has another fault. Given $\mathbf z$ nothing is left to chance, and a tanh that is nearly
+# saturated has one sign everywhere: too many of its samples are one of the two ground states. So count two things: the
+# ground states, and the spins that stand against all four neighbours, in all samples and in those that are no ground state.
+# (Empirical bounds, here and below, are listed with their margins at the end of the next section.)
 
 # %%
 off = {k: (v - answers) / np.abs(answers) for k, (v, _) in results.items()}
 
 
 def isolated(s):
-    """Share of spins against all four neighbours, and its error."""
+    """Spins against all neighbours, error, ground states, spins elsewhere."""
     s = s.reshape(-1, 8, 8).astype(int)
     field = sum(np.roll(s, d, axis) for d in (1, -1) for axis in (1, 2))
     share = (s * field == -4).mean(axis=(1, 2))
-    return share.mean(), share.std() / np.sqrt(len(share))
+    ordered = np.abs(s.sum(axis=(1, 2))) == N
+    error = share.std() / np.sqrt(len(share))
+    return share.mean(), error, ordered.mean(), share[~ordered].mean()
 
 
 # %% [markdown]
@@ -557,7 +578,7 @@ verify(
 verify(
     "heat capacity over the exact one: VAE, GAN",
     [1 + off["VAE"][1], 1 + off["GAN"][1]],
-    at_least=1.5,
+    at_least=[1.5, 1.5 if budget == 1 else 0],  # see 'the settings' below
     source="Kaufman (1949); empirical margin",
 )
 verify(
@@ -567,20 +588,33 @@ verify(
     source="Kaufman (1949)",
 )
 # %% [markdown]
-# The spins against all neighbours, in the order VAE, magnet (held out), GAN:
+# The counts, in the order VAE, magnet (held out), GAN:
 
 # %%
 lonely = [isolated(s) for s in (samples["VAE"], held_out, samples["GAN"])]
+titles = ["", "spins against all neighbours", "standard error"]
 show_table(
-    ["spins against all neighbours", "share", "standard error"],
+    [*titles, "ground states", "spins, without these"],
     [[k, *v] for k, v in zip(("VAE", "magnet", "GAN"), lonely, strict=True)],
 )
 verify(
-    "steps of this share from VAE to magnet to GAN, standard errors",
+    "steps of the spins' share from VAE to magnet to GAN, standard errors",
     [(a[0] - b[0]) / np.hypot(a[1], b[1]) for a, b in pairwise(lonely)],
     at_least=5,
-    source="coins are noisy, rounding is not",
+    source="coins are noisy, ground states are not",
 )
+ordered = P_E[0] + 5 * np.sqrt(P_E[0] / len(held_out)) * np.array([-1, 1])
+verify(
+    "share of ground states: magnet (held out), GAN",
+    [lonely[1][2], lonely[2][2]],
+    at_least=ordered,
+    at_most=[ordered[1], 1],
+    source="exact P(E); 5 standard errors",
+)
+
+# %% [markdown]
+# A third of the GAN's samples are ground states, and these have no spin against its neighbours. That alone makes such spins
+# too rare. In its other samples they are about as frequent as in the magnet.
 
 # %% [markdown]
 # ## In nats
@@ -599,8 +633,9 @@ verify(
 # hardly sees a slow magnetisation. But the same weights average anything over the *model* without any chain,
 # $\langle O\rangle_{p_\theta} = \langle\omega O\rangle_p/\langle\omega\rangle_p$, which gives a second opinion on all five answers. For
 # the VAE, importance weights bound $\log p_\theta$ from below ({lecture}`3.3`) and so the divergence from above. For the GAN
-# there is no formula at all. But merging states can only lower a divergence, so ten classes of energy, as equally likely in
-# the magnet as the levels allow, with probabilities $P_k$ in the magnet and $Q_k$ in the samples, give a bound from below:
+# there is no formula at all. But merging states can only lower a divergence, so ten classes of energy, cut
+# at the deciles of the magnet's (where levels allow: 5 to 15 per cent each), with probabilities $P_k$ in the magnet and
+# $Q_k$ in the samples, give a bound from below:
 #
 # $$
 # \operatorname{KL}(p\,\Vert\,p_\theta) \ge \sum_{k=1}^{10} P_k\log\frac{P_k}{Q_k} .
@@ -690,12 +725,8 @@ for name, w in weights.items():
         lambda i, w=w: observables(fresh[i, None], w[i]), np.arange(n_fresh)
     )
     both = {"chains": results[name], "weighted": opinions[name]}
-    for how, (value, cov) in both.items():
-        error = np.sqrt(np.diag(cov))
-        cells = [
-            f"‹{v:.3f} ± {e:.3f}›" for v, e in zip(value, error, strict=True)
-        ]
-        rows.append([f"{name}, {how}", *cells])
+    for how, result in both.items():
+        rows.append([f"{name}, {how}", *with_errors(*result)])
 show_table(["", *header[3:]], [["exact", *answers], *rows])
 for name, (value, cov) in opinions.items():
     verify(
@@ -707,8 +738,9 @@ for name, (value, cov) in opinions.items():
     )
 
 # %% [markdown]
-# Weights are the sharper instrument where the model is close to the magnet, chains where it is not. In our EBM they find an energy
-# that is ten of its smaller errors off, and fluctuations that are right to five per cent or so.
+# With 20 000 samples of the magnet, weights give the smaller errors for the EBM and the larger ones for the RBM, which is
+# further from the magnet. In our EBM the weights find an energy that is eleven standard errors off, and fluctuations that
+# are right to five per cent or so.
 #
 # The bounds: importance weights for the VAE, classes of energy for the GAN.
 
@@ -776,7 +808,7 @@ verify(
 verify(
     "least KL of VAE and GAN, in nats, from ten classes of energy",
     [below["VAE"], below["GAN"]],
-    at_least=0.1,
+    at_least=[0.1, 0.1 if budget == 1 else 0],
     source="eq-capstone-merged; empirical margin",
 )
 
@@ -808,16 +840,18 @@ plt.show()
 # (RBM; 12 %); $c$ of VAE and GAN at least 2.0 times the exact one (1.5), of EBM and RBM 0.9 to 1.4 times (0.6 to 2);
 # divergence of the VAE up to 1.03 (1.5); bounds from below 0.23 and more (0.1). The divergences of EBM and RBM stand in the
 # table a second time, for the energy averaged over $\mathbf s\to-\mathbf s$: that repairs the weights of the two phases,
-# which persistent chains get right only by luck, since they seldom cross. What is left was up to 0.27 (EBM; bound 0.7) and
+# which the RBM's persistent chains get right only by luck, since they seldom cross. (The EBM's are offered the reversal in
+# training, and it gains almost nothing.) What is left was up to 0.27 (EBM; bound 0.7) and
 # 0.68 (RBM; 1).
 #
 # ## Eight contests on a lattice that can be enumerated
 #
 # All error bars so far belong to *these four machines*. With more samples they shrink as far as you like. They say nothing
 # about the four *families*: perhaps our VAE had bad luck with its initial weights. To speak about families, repeat the
-# training, with new data, new initial weights and new chains each time. On the $4\times4$ torus a training takes half a
-# second or so, and there are 65536 states, so that three families show us their exact distribution: RBM and EBM by
-# enumeration, a VAE with two latent numbers as a sum over a grid of $\mathbf z$, in which every point is a product of coins.
+# training, with new data, new initial weights and new chains each time. On the $4\times4$ torus a training takes about a
+# second, and there are 65536 states, so that three families show us their exact distribution: RBM and EBM by enumeration, a
+# VAE as an integral over $\mathbf z$, in which every point is a product of coins. With two latent numbers the integral is a
+# sum over a grid. (With more of them we take the mean over 100 000 random $\mathbf z$.)
 
 # %%
 states = ising.all_configurations(4).reshape(-1, 16)
@@ -827,14 +861,10 @@ p /= p.sum()  # rounding
 everything = torch.as_tensor(states, dtype=torch.float32)
 
 
-def of_vae(model, n_points=61):
-    """Probabilities of all states, on a grid of latent numbers."""
-    z, log_volume = latent_grid(
-        np.zeros((1, 2)), np.ones((1, 2)), width=6, n_points=n_points
-    )
-    log_weight = gaussian_log_density(z[0]) + log_volume
+def mixture(model, z, log_weight):
+    """Probabilities of all states: coins of given log-odds, for each z."""
     with torch.no_grad():
-        logits = model.decode(z[0]).double().numpy()
+        logits = model.decode(z).double().numpy()
     bits = (np.arange(256)[:, None] >> np.arange(8)) & 1
     low, high = (np.exp(x @ bits.T) for x in (logits[:, :8], logits[:, 8:]))
     weight = np.exp(log_weight - np.logaddexp(0, logits).sum(axis=1))
@@ -846,6 +876,20 @@ def of_vae(model, n_points=61):
 
 
 # %%
+def of_vae(model, n_points=61):
+    """On a grid of two latent numbers, or a mean over random ones."""
+    if model.n_latent == 2:
+        z, log_volume = latent_grid(
+            np.zeros((1, 2)), np.ones((1, 2)), width=6, n_points=n_points
+        )
+        z, log_weight = z[0], gaussian_log_density(z[0]) + log_volume
+        return mixture(model, z, log_weight)
+    z = np.random.default_rng([seed, 12]).standard_normal(
+        (10, 10_000, model.n_latent)
+    )
+    return np.mean([mixture(model, part, -np.log(10_000)) for part in z], 0)
+
+
 def probabilities(name, model):
     """Exact probabilities of all states, for all but the GAN."""
     if name == "VAE":
@@ -896,7 +940,7 @@ def compete(name, snaps, contest, options):
     """Frequencies of draws from a model, and its probabilities if known."""
     model = trainers[name](snaps, 100 * seed + contest, **options)
     stream = [seed, 8, contest, list(small).index(name)]
-    if name == "GAN" or options.get("n_latent", 0) > 2:
+    if name == "GAN":
         return frequencies(model.sample(n_count, stream).numpy()), None
     q = probabilities(name, model)
     counts = np.random.default_rng(stream).multinomial(n_count, q / q.sum())
@@ -956,7 +1000,7 @@ verify(
     counted - summed,
     at_least=-margin(n_count),
     at_most=np.array(noise) + margin(n_count),
-    source="triangle inequality, eq-capstone-de-moivre; 5 standard errors",
+    source="convexity below, triangle inequality above; 5 standard errors",
 )
 
 # %% [markdown]
@@ -1045,7 +1089,7 @@ verify(
 #
 # So try some. On the data of the last contest EBM, RBM and GAN get four times the updates. The VAE, whose two latent numbers
 # were a handicap, chosen so that we can sum over them, gets four times the epochs, and eight latent numbers with twice the
-# hidden units; it can then only be counted. **Predict**: which dots of {numref}`fig-capstone-contests` will move?
+# hidden units. **Predict**: which dots of {numref}`fig-capstone-contests` will move?
 
 # %%
 more = {
@@ -1059,36 +1103,49 @@ for name, options in progress(more.items(), "more time"):
     begin = process_time()
     f, q = compete(name, snaps, k, small[name] | options)
     spent = process_time() - begin
-    loss = None if q is None else kl_divergence(p, q)
-    after[name] = apart(f), loss
+    after[name] = apart(f), "?" if q is None else kl_divergence(p, q)
     before = losses[name][-1] if name in losses else "?"
     rows.append([name, distances[list(small).index(name), -1], apart(f)])
-    rows[-1] += [before, loss if q is not None else "?", f"‹{spent:.1f} s›"]
+    rows[-1] += [before, after[name][1], f"‹{spent:.1f} s›"]
 header = ["4×4", "total variation", "after", "KL (nats)", "after", "CPU"]
 show_table(header, rows)
 
 # %% [markdown]
-# The two with an energy move a long way: what they lacked was mostly time, and with four times as much the RBM is where the EBM was.
-# Both are better than copies now. (Counting alone makes the dashed line of the figure; the nats have no such floor. An energy without
-# prior knowledge moves as far, see the second exercise.) VAE and GAN stay near where they were. An energy can say what the magnet is
-# made of, and needs time to find the numbers; coins that are independent given a few numbers cannot, and rounding is never trained.
-# This is as much as four times the updates, of one contest, tell about the *families*.
+# All four dots move, that of the VAE furthest. But the dashed line of the figure, which counting alone makes, hides how far the
+# EBM came, so compare nats. The EBM keeps a seventh of its divergence, the RBM a quarter, the VAE not quite half. The energies
+# lacked time: with four times as much the RBM is where the EBM was, and both are better than copies now. (An energy without
+# prior knowledge moves as far, see the second exercise.) The VAE lacked latent numbers: six times the epochs alone, see below,
+# leave it at 0.27 nats. So a part of its distance in the contests was our handicap. With more of all it is better than the
+# RBMs of the contests were, but the order is what it was. The GAN, for which there is only the count, moves least in
+# proportion.
 
 # %%
 verify(
     "KL after four times the updates, over before: EBM, RBM",
     [after[k][1] / losses[k][-1] for k in ("EBM", "RBM")],
-    at_most=0.5,
+    at_most=0.5 if budget == 1 else 1,
     source="sum over 65536 states; empirical: seen from 0.04 to 0.27",
 )
 verify(
-    "total variation of VAE and GAN with more of all, over before",
-    [after["VAE"][0] / distances[2, -1], after["GAN"][0] / distances[3, -1]],
-    at_least=0.5,
-    source="100 000 draws; empirical: seen from 0.7 to 0.92",
+    "order with more of all: KL, RBM/EBM and VAE/RBM; distance, GAN/VAE",
+    [
+        after["RBM"][1] / after["EBM"][1],
+        after["VAE"][1] / after["RBM"][1],
+        after["GAN"][0] / after["VAE"][0],
+    ],
+    at_least=1,
+    source="sums over 65536 states, 100 000 draws; empirical",
 )
 
 # %% [markdown]
+# And with *six* times the updates, in all trainings? That is the full profile of this lecture, twenty-five minutes instead of
+# one and a half. We ran it once. On $8\times8$ the EBM then loses 0.02 nats and has all five answers within five standard
+# errors. The RBM loses 0.3, and 4224 parameters alone should cost that much (see below). The VAE has not changed, with twice
+# the exact heat capacity. But that of the GAN is 1.07 times the exact one: its great fault was a matter of settings. (It is
+# still short of different states, by 17 per cent, and its spins against all neighbours are still a third too rare.) On
+# $4\times4$ twelve of twelve contests came out in the predicted order, with mean losses of 0.007, 0.04 and 0.27 nats. This is
+# as much as some tens of trainings tell about the *families*.
+#
 # ## Two prices
 #
 # **The price of a parameter.** If the model contains the truth and $n$ is large, maximum likelihood errs with the covariance
@@ -1114,8 +1171,8 @@ verify(
     "mean divergence of one parameter, in units of 1/2n",
     price.mean(),
     equals=1,
-    atol=5 * np.sqrt(2 / repeats) + 0.02,
-    source="eq-capstone-price, chi squared; 5 standard errors, and 1/n",
+    atol=5 * np.sqrt(2 / repeats) + 10 / n,
+    source="eq-capstone-price, chi squared; 5 standard errors, order 1/n",
 )
 
 # %% [markdown]
@@ -1205,11 +1262,12 @@ verify(
 )
 
 # %% [markdown]
-# Both prices in one figure. The patch energy pays nothing for translations, by construction; what it still pays is for the
+# The first price tested, and the second, in one figure. The patch energy pays nothing for translations, by construction; what it still pays is for the
 # reversal of the spins, which its network does not contain, though its training chains were offered it. (Those of the RBM were
-# not, and a part of its price is that.) The two prices explain a third of the RBM's loss and hardly any of the EBM's. The rest
-# of each bar is what the family cannot say, or has not yet learned; of the EBM's and the RBM's we have seen above that it is
-# mostly time.
+# not, and a part of its price is that.) The first price of the RBM, with 424 parameters, would be 0.027 nats here. So both
+# explain at most a third of its loss, since they overlap: noise in the parameters breaks symmetries, too. Of the EBM's loss
+# they explain at most 8 per cent. The rest of each bar is what the family cannot say, or has not yet learned; of the EBM's
+# and the RBM's we have seen above that it is mostly time.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Left: histogram of the divergence of the thermometer in units of 1/2n, falling steeply from zero, along the line of the chi squared density. Right: stacked bars of the mean divergence on 4 by 4 for EBM, RBM and VAE; a visible part of the RBM's bar is lost to symmetries, hardly anything of the others."}, "figure": {"caption": "Left: 2000 readings of the thermometer, and chi squared with one degree of freedom. Right: divergence on the 4 × 4 torus, mean of the contests, and its share that is lost to broken symmetries.", "name": "fig-capstone-prices"}}
 fig, axes = plt.subplots(1, 2, figsize=(6.8, 2.6))
@@ -1286,9 +1344,10 @@ verify(
 )
 
 # %% [markdown]
-# The copyist is caught, and the GAN with it: it repeats itself too often, without ever having seen a snapshot. For the
+# The copyist is caught, and the GAN with it: it repeats itself too often, without ever having seen a snapshot. (Two thirds of
+# its repetitions are the two ground states. Without these it is still about 10 per cent short.) For the
 # copyist the divergence is infinite: it gives probability zero to almost all states. Yet its total variation on $4\times4$
-# (dotted) beats every RBM, VAE and GAN of the contests. (The VAE has too many different states: its coins hardly ever agree. EBM and RBM are
+# (dotted) beats every RBM, VAE and GAN of the contests. (The VAE has too many different states: its coins agree too seldom. EBM and RBM are
 # not asked, since states along a chain are not independent.) Whoever judges models by a few averages of their samples should
 # always enter a copyist in the contest.
 #
@@ -1305,14 +1364,15 @@ verify(
 #
 # What does an independent sample cost? For chains, count the effective number by the variance of $u$: that of one snapshot
 # of the model, over the squared error of the mean, and at most the number of records. (For the magnetisation of the EBM, which is
-# slower, it is about half of that.) The time includes the burn-in.
+# slower, it is about half of that. Either is good to a third only, since the error comes from twenty blocks.) The time includes the burn-in.
 
 # %%
 rows = []
 for name, s in samples.items():
     spread = ising.energy(s.reshape(-1, 8, 8)).std() / N
-    most = float(s.shape[0] * s.shape[1])
-    independent = min((spread / errors[name][0]) ** 2, most)
+    independent = most = float(s.shape[0] * s.shape[1])
+    if s.shape[1] > 1:  # records of chains
+        independent = min((spread / errors[name][0]) ** 2, most)
     rows.append([name, independent, 1e3 * sampling[name] / independent])
 show_table(["8×8", "independent samples", "ms for each"], rows)
 
@@ -1398,13 +1458,15 @@ verify(
 verify(
     "KL of the dense energy, after four times the updates over before",
     rows[2][1] / rows[1][1],
-    at_most=0.5,
+    at_most=0.5 if budget == 1 else 1.1,
     source="sum over 65536 states; empirical: seen from 0.13 to 0.18",
 )
 
 # %% [markdown]
-# Mostly to time. The prior buys speed here, a factor of four in updates and more: with enough of them the dense energy comes to a
-# few hundredths of a nat, near the price of its parameters and its broken symmetries, and beats every RBM of the contests.
+# Mostly to time. The prior buys speed here, a factor of somewhat less than four in updates: after four times as many the dense
+# energy has overtaken the patches of before. It is then level with the RBM that was given four times as much, and near the
+# price of its parameters and its broken symmetries, while patches with as much are at a sixth of it. (With six times as many
+# once more the dense energy hardly moves: 0.03 nats.)
 #
 # ::::{solution-end}
 # ::::
@@ -1440,13 +1502,15 @@ verify(
 #
 # ## Summary
 #
-# On the same snapshots and in comparable time, within a factor of about two, the two families with an energy learned the energies and
-# correlations of a critical magnet, and roughly its fluctuations, while VAE and GAN learned its two phases and missed its noise;
-# on a small lattice the contests had the predicted order {EBM, RBM}, VAE, GAN, far more often than chance allows, though no single
-# pair is decided so. With four times the updates the first two came much closer, and the other two did not: the one pair had
-# lacked time, the other lacks, it seems, the means. Two prices explain a part of the rest: a parameter costs about $1/2n$ nats, a
-# broken symmetry exactly $-\log\tilde Z$. What you know buys speed and parameters if it is built in. And a copyist passes every
-# test made of averages over samples; counting coincidences catches him.
+# On the same snapshots and in comparable time, within a factor of about two, the two families with an energy came near the
+# distribution of the energy, within 3 per cent in $u$ and 20 per cent in $c$ and $\chi$. VAE and GAN, whose averages can be as
+# good (the GAN has the best $u$ of all), had twice the heat capacity or more. On a small lattice the contests had the
+# predicted order {EBM, RBM}, VAE, GAN, far more often than chance allows, though no single pair is decided so. With four times
+# the updates all came closer, EBM and RBM most; the VAE gained chiefly by a larger latent space; the order remained. With six
+# times the updates the GAN's heat capacity was right to 7 per cent: verdicts on settings are easily taken for verdicts on
+# families. Two prices explain a part of the rest: a parameter costs about $1/2n$ nats, a broken symmetry exactly
+# $-\log\tilde Z$. What you know buys speed and parameters if it is built in. And a copyist passes an examination by averages
+# over samples; counting coincidences catches him.
 #
 # **This is the end of the course.** The same questions go with you: What does the model know in advance? What is known
 # exactly? Which number would have come out differently, had the model been wrong? Ask them of every beautiful sample.
