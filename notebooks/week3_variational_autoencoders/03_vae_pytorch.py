@@ -308,7 +308,7 @@ if on_digits:
         "change of log p(x) if every second point is left out (nats)",
         change,
         at_most=1e-2,
-        source="half of the grid points; all held-out images",
+        source="a quarter of the grid points; all held-out images",
     )
     verify(
         "part of the posterior in the outer rim of the grid",
@@ -445,7 +445,7 @@ if on_digits:
     verify(
         "mean amortisation gap minus mean approximation gap (nats)",
         amortisation.mean() - approximation.mean(),
-        at_least=-0.3,
+        at_least=0,
         source="empirical: 0.08 to 0.61 in ten seeds",
     )
 
@@ -663,10 +663,10 @@ verify(
 )
 if on_digits:
     verify(
-        "change of the grey log p(x) on half of the grid points (nats)",
+        "change of the grey log p(x) on a quarter of the grid points (nats)",
         grey_change.mean(),
         at_most=1e-2,
-        source="half of the grid points; mean over held-out images",
+        source="every second along each axis; mean over held-out images",
     )
 
 # %% [markdown]
@@ -675,12 +675,13 @@ if on_digits:
 # Where did the encoder put the images, and what does the decoder make of each place? We place points at equal quantiles of
 # the prior, so that each tile stands for the same probability.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Left: the latent plane with each held-out image drawn as its digit, in ten colours. Equal digits form clusters that touch in the middle, around the origin. Right: a grid of 12 by 12 decoded images that morph from digit to digit."}, "figure": {"caption": "Left: means of q for held-out images; the marker is the label. Right: decoded probabilities at normal quantiles from 4 to 96 %, in the same orientation.", "name": "fig-vae-plane"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Left: the latent plane with each held-out image drawn as its digit, in ten colours. Most digits form one cluster each, 1 and 9 several; they touch in the middle, around the origin. Right: a grid of 12 by 12 decoded images that morph from digit to digit."}, "figure": {"caption": "Left: means of q for held-out images; the marker is the label. Right: decoded probabilities at normal quantiles from 4 to 96 %, in the same orientation.", "name": "fig-vae-plane"}}
 fig, axes = plt.subplots(1, 2, figsize=(7.4, 3.7))
+tab10 = plt.get_cmap("tab10")
 for digit in range(10):
     chosen = labels == digit
     axes[0].plot(
-        *mean[chosen].T, ls="", marker=f"${digit}$", ms=6, color=f"C{digit}"
+        *mean[chosen].T, ls="", marker=f"${digit}$", ms=6, color=tab10(digit)
     )
 axes[0].set(xlabel="$z_1$", ylabel="$z_2$", aspect="equal")
 quantiles = norm.ppf(np.linspace(0.04, 0.96, 12))
@@ -891,48 +892,57 @@ for name, h in (("z", line), ("tanh 3z", np.tanh(3 * line))):
     )
 
 # %% [markdown]
-# And far from the collapsed state? We can do what no training does: maximise {eq}`eq-vae-temperature` itself, on a grid in
-# one dimension, with the best of all encoders in it and with a decoder that is a free table of log-odds. No noise, no
-# network.
+# And far from the collapsed state? We can do what no training does: climb {eq}`eq-vae-temperature` itself, on a grid in one
+# dimension, with the best of all encoders in it and with a decoder that is a free table of log-odds. No noise, no network.
+# Unless told otherwise the climb begins with a small signal on top of the collapsed state.
 
 
 # %%
-def without_encoder(beta, n_points=33):
-    """Rate with the best q and the best table of log-odds, on a line."""
-    line = torch.linspace(-4, 4, n_points, dtype=torch.float64)
+def without_encoder(beta, start=None):
+    """Rate of the best q, gain over the collapsed state, and the table."""
+    line = torch.linspace(-4, 4, 33, dtype=torch.float64)
     log_prior = torch.log_softmax(-(line**2) / 2, 0)
-    images, start = torch.as_tensor(x_varies), torch.as_tensor(logits)
-    rng = np.random.default_rng(seed)
-    small = torch.as_tensor(rng.normal(0, 0.01, (n_points, len(p))))
-    table = (start + small).requires_grad_()
-    optimiser = torch.optim.LBFGS(
-        [table], max_iter=300, line_search_fn="strong_wolfe"
-    )
+    images, collapsed = torch.as_tensor(x_varies), torch.as_tensor(logits)
+    small = np.random.default_rng(seed).normal(0, 0.01, (33, len(p)))
+    table = collapsed + torch.as_tensor(small) if start is None else start
+    table = table.clone().requires_grad_()
+    options = {"max_iter": 300, "line_search_fn": "strong_wolfe"}
+    optimiser = torch.optim.LBFGS([table], **options)
 
-    def log_joint():
-        log_p = images @ table.T - torch.nn.functional.softplus(table).sum(1)
+    def log_joint(y):
+        log_p = images @ y.T - torch.nn.functional.softplus(y).sum(-1)
         return log_prior + log_p / beta
+
+    def objective(y):
+        return beta * torch.logsumexp(log_joint(y), 1).mean()
 
     def loss():
         optimiser.zero_grad()
-        value = -beta * torch.logsumexp(log_joint(), 1).mean()
+        value = -objective(table)
         value.backward()
         return value
 
     optimiser.step(loss)
-    log_q = torch.log_softmax(log_joint().detach(), 1)
-    return float((log_q.exp() * (log_q - log_prior)).sum(1).mean())
+    table = table.detach()
+    log_q = torch.log_softmax(log_joint(table), 1)
+    rate = (log_q.exp() * (log_q - log_prior)).sum(1).mean()
+    gain = objective(table) - objective(collapsed.expand_as(table))
+    return float(rate), float(gain), table
 
 
 # %% [markdown]
-# Six temperatures around the critical one:
+# Six temperatures around the critical one. And one more above it, where the climb begins at the answer for
+# $0.9\,\beta_\text{c}$:
 
 # %%
 near = np.array([0.7, 0.8, 0.9, 0.95, 1.05, 1.2])
 if on_digits:
-    free_rate = np.array([without_encoder(b * critical) for b in near])
+    climbs = [without_encoder(b * critical) for b in near]
+    free_rate = np.array([rate for rate, _, _ in climbs])
+    table = climbs[2][2]  # at 0.9
+    survived = without_encoder(1.02 * critical, table)[:2]
     verify(
-        "rate above the critical β, best encoder and free decoder (nats)",
+        "rate above the critical β, from a small signal (nats)",
         free_rate[near > 1],
         equals=0,
         atol=1e-4,
@@ -944,10 +954,21 @@ if on_digits:
         at_least=0.05,
         source="eq-vae-critical: at 0.95 a small signal pays",
     )
+    verify(
+        "a large signal at 1.02 critical β: rate, gain over none (nats)",
+        survived,
+        at_least=[0.01, 1e-4],
+        source="one state of more gain is enough; margins empirical",
+    )
 
 # %% [markdown]
-# The transition is where we calculated it, and it is continuous. Training has less than that: an encoder, noise, a finite
-# time.
+# From a small signal the transition is where we calculated it. But that is a statement about the stability of the collapsed
+# state, not about the best of all tables. A large signal survives to about $1.03\,\beta_\text{c}$ and pays, if only by
+# thousandths of a nat: like a liquid below its boiling point, the collapsed state is metastable, and the transition is weakly
+# of first order. On a finite set of images it cannot be otherwise. Spend the share $1/N$ of the prior on one very unlikely
+# image $\mathbf x$, which the table then writes down. That pays as long as $-\log p(\mathbf x\mid\text{collapsed}) >
+# \beta(\log N + 1)$, here up to $1.2\,\beta_\text{c}$. (The image gains $-\log p - \beta\log N$, and the others lose
+# $\beta$ together.) Training meets an encoder, noise and a finite time as well, and begins with a small signal.
 #
 # On the digits $\beta_\text{c} \approx 4.7$. **Predict** for the scan below: where does the rate vanish? Which $\beta$ has
 # the best exact $\log p$? What is the value of $D + R$ after the collapse? And what if we forget the KL altogether, $\beta =
@@ -980,7 +1001,7 @@ train_R = np.array(train_rates)
 # %% [markdown]
 # What it looks like:
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Three panels. Left: rate against beta over its critical value; it falls from more than six nats to zero at 1.1; crosses, the rate without an encoder, fall to zero between 0.95 and 1.05, around a dotted line at one. Middle: distortion against rate; points fall steeply from the collapsed model at rate zero, come closest to a grey forbidden region below a line of slope minus one, and then turn away from it. Right: exact log-likelihood and evidence lower bound against beta; they are less than a nat apart from beta one on and run apart below it, where the bound falls out of the figure."}, "figure": {"caption": "Scan of β, held-out images. Left: rate; crosses: best encoder and free decoder, one latent; dotted: predicted critical point. Middle: rate and distortion; grey: no model whose likelihood is at most that of the best of these can lie there. Right: exact likelihood and ELBO; dashed: independent pixels.", "name": "fig-vae-beta"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Three panels. Left: rate against beta over its critical value; it falls from more than six nats to zero at 1.1; crosses, the rate without an encoder, fall to zero between 0.95 and 1.05, around a dotted line at one. Middle: distortion against rate; points fall steeply from the collapsed model at rate zero, come closest to a grey forbidden region below a line of slope minus one, and then turn away from it. Right: exact log-likelihood and evidence lower bound against beta; they are less than a nat apart from beta one on and run apart below it, where the bound falls out of the figure."}, "figure": {"caption": "Scan of β, held-out images. Left: rate; crosses: best encoder and free decoder, one latent, from a small signal; dotted: predicted critical point. Middle: rate and distortion; grey: no model whose likelihood is at most that of the best of these can lie there. Right: exact likelihood and ELBO; dashed: independent pixels.", "name": "fig-vae-beta"}}
 fig, axes = plt.subplots(1, 3, figsize=(7.5, 2.6))
 axes[0].plot(scan[1:] / critical, R[1:], "o-", ms=4)
 if on_digits:
@@ -1041,10 +1062,10 @@ verify(
 # %%
 if on_digits:
     verify(
-        "change of log p(x) on half of the grid points, at each β (nats)",
+        "change of log p(x) on a quarter of the grid points, each β (nats)",
         grid_errors,
         at_most=0.05,
-        source="half of the grid points; mean over held-out images",
+        source="every second along each axis; mean over held-out images",
     )
 verify(
     "D + R is above -log p(x) at each β, mean over held-out images",
@@ -1060,7 +1081,7 @@ verify(
 # model is as good, or better by a few tenths of a nat. (The bound also punishes decoders whose posterior no $q$ can match;
 # the likelihood does not.) Towards the critical point the likelihood falls by nats. Between 0.1 and 1 it changes by a few
 # tenths of a nat, and the best of the scan was 0.3 for each of ten seeds: the best $\beta$ for the likelihood is not that of
-# the bound, but below it.
+# the bound, but below it. (The check of $\beta = 0.3$ allows three tenths less as well.)
 
 # %%
 if on_digits:
@@ -1251,7 +1272,7 @@ for n, name in ((100, "own noise"), (1, "shared noise")):
 # numbers, and the two kinds of numbers never in one column. With two latent variables the likelihood of every image is a
 # sum, which splits the loss of the bound into a wrong family and a lazy encoder, and ranks models that reconstruction ranks
 # wrongly. $\sigma^2$ and $\beta$ are one temperature for the code, and above the largest eigenvalue of the pixels'
-# correlation matrix the code melts. For more, read Kingma and Welling {cite}`kingma2014`, and Alemi and co-workers
+# correlation matrix no small signal grows. For more, read Kingma and Welling {cite}`kingma2014`, and Alemi and co-workers
 # {cite}`alemi2018` on rate and distortion.
 #
 # **Next:** in {lecture}`3.4` the same model gets convolutions, in another framework.
