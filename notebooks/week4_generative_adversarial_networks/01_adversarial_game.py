@@ -1197,7 +1197,7 @@ verify(
     [lines[1][0], lines[1][0] / lines[1][2].mean()],
     equals=[4.80, 4],
     atol=1e-5,
-    source="ψ Δμ; a critic with slope one reads W₁",
+    source="ψ Δμ; the second by construction, up to quadrature",
 )
 
 # %% [markdown]
@@ -1237,7 +1237,7 @@ verify(
 
 # %% [markdown]
 # The second critic is trapped with the wrong sign, and would *repel* the generator: $(\lvert f'\rvert-1)^2$ has two minima,
-# and between them a barrier, which the pull of $H$ overcomes only where $H > 2\lambda r$, here nowhere. In the plane the
+# and between them a barrier, which the pull of $H$ overcomes only where $H > 2\lambda r$, nowhere near the samples. In the plane the
 # minima form a circle, and a linear critic can turn around on it. (A magnet of Ising's kind has to flip; one with continuous
 # spins turns.)
 
@@ -1473,7 +1473,7 @@ for gamma, path in paths.items():
 # %% [markdown]
 # Friction makes the players cool as well as calm: at the same noise it grows from $\frac18$ to $\frac98$, the variance of
 # $a$ falls by nine, its spread by three. Without R1 the overlap alone damps: to forget by a factor of $e$ takes the width
-# 128 updates and the mean 79; with it, at most 17.
+# 128 updates and the mean 79; with it the slowest of all takes 17.
 
 # %%
 verify(

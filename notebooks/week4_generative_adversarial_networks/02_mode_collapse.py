@@ -319,7 +319,8 @@ verify(
 # We play up to three games of each setting: same data, other weights and noise. A batch of 500 latent points is kept
 # aside, and we look where the generator puts it. The first layer of the discriminator is made sharp: units three times as
 # steep as usual, with their steps at points all over the plane. (With zero biases all steps would lie on lines through the
-# origin, and nothing fine would be seen elsewhere.)
+# origin, and nothing fine would be seen elsewhere.) The steps of the generator's first layer are spread as well, within
+# $\pm2$ in $\mathbf z$, at the usual steepness.
 
 # %%
 watched = np.random.default_rng([seed, 1]).standard_normal((500, 2))
@@ -405,14 +406,14 @@ plt.show()
 # Adam moves along an average of past slopes, $m \leftarrow \beta m + (1-\beta)\,g$. A slope has the mean age
 # $(1-\beta)\sum_k k\beta^k = \beta/(1-\beta)$, nine steps for $\beta = 0.9$. On a hill that is no harm: the ground stays
 # where it is, and the average smooths out the noise of minibatches. In a game, nine steps ago the opponent was somewhere
-# else, and the slope of then points to where he was. Let $\dot{\mathbf y} = \mathbf M\mathbf y$ be the game of the players
-# $\mathbf y$ near equilibrium, with eigenvalues $\mu$ of $\mathbf M$ ($\nu_\pm$ in {lecture}`4.1`), and $\tau = h\beta/(1-\beta)$ the age of slopes at
+# else, and the slope of then points to where he was. Let $\dot{\mathbf y} = \mathbf J\mathbf y$ be the game of the players
+# $\mathbf y$ near equilibrium, with eigenvalues $\mu$ of $\mathbf J$ ($\nu_\pm$ in {lecture}`4.1`), and $\tau = h\beta/(1-\beta)$ the age of slopes at
 # steps of $h$. The average is, exactly, $\tau\,(m_{n+1} - m_n)/h = g - m_{n+1}$. So for small steps
-# $\tau\dot{\mathbf m} = \mathbf M\mathbf y - \mathbf m$ and $\dot{\mathbf y} = \mathbf m$. Together, and for
+# $\tau\dot{\mathbf m} = \mathbf J\mathbf y - \mathbf m$ and $\dot{\mathbf y} = \mathbf m$. Together, and for
 # $\mathbf y\propto e^{\lambda t}$ with a rate $\lambda$,
 #
 # $$
-# \dot{\mathbf y} + \tau\ddot{\mathbf y} = \mathbf M\mathbf y , \qquad \lambda + \tau\lambda^2 = \mu .
+# \dot{\mathbf y} + \tau\ddot{\mathbf y} = \mathbf J\mathbf y , \qquad \lambda + \tau\lambda^2 = \mu .
 # $$ (eq-gan-delay)
 #
 # (To first order in $\tau$ this answers the past state $\mathbf y(t-\tau)$.) The smallest game has $\mu = \pm i/2$, hence
@@ -788,17 +789,17 @@ plt.show()
 
 # %% [markdown]
 # A discriminator without slope gives no direction, but whoever counted the price at the modes alone predicted a breakdown
-# too early: $f$ may be flat on them and steep between. At $\gamma = 100$ whole modes are lost. In the smallest game this is
-# the over-damped side, where the generator creeps with the rate $1/4\gamma$, and has not arrived when the rate of learning
-# is zero. With momentum, the window for friction has two walls: the delay on one side, and the time that you have on the
-# other.
+# too early: $f$ may be flat on them and steep between. At $\gamma = 100$ whole modes are lost. In the smallest game this
+# would be the over-damped side, where the generator creeps with the rate $1/4\gamma$. Adam, which rescales slopes, need not
+# creep, and we have not separated slowness from blindness. Either way the window for friction has two walls, the delay of
+# momentum on one side and too flat a discriminator on the other.
 
 # %%
 verify(
     "quality lost between γ = 0.1 and 100",
     scan[0].quality - scan[-1].quality,
     at_least=0.3,
-    source="over-damped: rate 1/4γ; the margin is empirical",
+    source="empirical: one game",
 )
 
 # %% [markdown]
@@ -806,7 +807,8 @@ verify(
 #
 # Twenty-five modes, two apart. **Predict**: will the calmed game of the ring find them all? We give the discriminator 128
 # units per layer, to see the finer plane, and twice as many samples per update, and leave out the friction, so that this
-# game and the annealed one below will differ in the noise alone. And we begin with three hidden layers: with four, most such
+# game and the annealed one below will differ in the noise alone (and in the random numbers of the batches, of which the noise
+# takes a part). And we begin with three hidden layers: with four, most such
 # games find all modes by themselves (numbers below), and the illness would not show. Out of the box we play with all four.
 
 # %%
@@ -824,8 +826,8 @@ quench = play(0, n_grid, grid, depth=3, **cool)
 # The cure is as old as metallurgy. Heat, and cool slowly. Add normal noise of width $\sigma_t$ to data *and* samples before
 # the discriminator sees them {cite}`arjovsky2017,sonderby2017`. Both densities are then convolved with one Gaussian, so
 # $p_g = p_\text{data}$ is still the optimum, since the Fourier transform of a Gaussian has no zero. What does the noise do
-# to the grid? Each Fourier component $\mathbf k$ of the density shrinks by $e^{-k^2\sigma_t^2/2}$. You know the factor: it
-# is that of Debye and Waller, by which heat dims the Bragg reflections of a crystal. In a row of period $s$ the first
+# to the grid? Each Fourier component $\mathbf k$ of the density shrinks by $e^{-k^2\sigma_t^2/2}$. You know its square:
+# it is the factor of Debye and Waller, by which heat dims the Bragg reflections of a crystal. In a row of period $s$ the first
 # harmonic has $k = 2\pi/s$, and the relative ripple is
 #
 # $$

@@ -592,9 +592,10 @@ plt.show()
 
 # %% [markdown]
 # From the 100th update on the losses creep by a few per cent, towards the $\log 2$ and $2\log 2$ of a *balanced* game,
-# whatever the quality of its samples. What is left of information is in the small gap $2\log 2 - L_D$, the discriminator's
-# bound on twice the Jensen–Shannon divergence. It falls by a factor of about three, and is flat after 400 updates; the
-# distance falls by about ten or more. The middle panel proves that the game is not won: a mean accuracy above one half on
+# whatever the quality of its samples. What is left of information is in the small gap $2\log 2 - L_D$. On fresh images it
+# would bound twice the Jensen–Shannon divergence from below; here it is measured on training images, which flatters it (at
+# the end 0.052 here and 0.045 on held-out ones, seed 0). It falls by a factor of about three, and is flat after 400 updates;
+# the distance falls by about ten or more. The middle panel shows that the game is not won: a mean accuracy above one half on
 # held-out images and samples means, by {eq}`eq-dcgan-witness`, a distance $\operatorname{TV} > 0$. (Bounds of claims are wider
 # than what we saw: over ten seeds losses changed by less than 12 %, the gap by factors of 2.3 to 4.8; accuracies were 0.61 to
 # 0.65.)
@@ -621,9 +622,9 @@ if on_digits:
     verify(
         "accuracy on held-out images and samples, mean of the later looks",
         looks[3][looks[0] > window].mean(),
-        at_least=0.52,
+        at_least=0.5 + 3 * np.sqrt(1 / n_test + 1 / 500) / 4,
         at_most=0.75,
-        source="empirical, see the text",
+        source="above a half by 3 standard errors; upper bound empirical",
     )
 
 # %% [markdown]
@@ -858,15 +859,15 @@ if on_digits:
     )
 data_shares = np.bincount(data.train_labels[:n_train], minlength=10) / n_train
 chi2 = n_count * np.sum((shares - data_shares) ** 2 / data_shares)
-chi2 /= 1 + n_count / n_train  # the shares of the data scatter, too
 show_table(
     ["accuracy of the judge", "smallest share", "largest", "χ² (9 expected)"],
     [[accuracy, shares.min(), shares.max(), chi2]],
 )
 
 # %% [markdown]
-# The judge finds all ten. In equal parts? For a perfect generator and judge $\chi^2$ would be $9\pm4.2$; over seeds 0 to 7 it
-# was between 3 and 31. So the weights come out roughly right, and not reliably within statistics. Nothing guarantees them: a
+# The judge finds all ten. In equal parts? For a perfect generator and judge $\chi^2$ would be $9\pm4.2$ (the shares of the
+# training set do not scatter: these digits are balanced class by class); over seeds 0 to 7 it was between 7 and 74. So the
+# weights come out roughly right, and not reliably within statistics. Nothing guarantees them: a
 # class that comes a tenth too often moves the best $D$ from $\frac12$ to $\frac{10}{21}$ only, and the generator has no more
 # than that to feel it by. Who needs relative rates from a generator, as a physicist does, has to measure them.
 
@@ -969,7 +970,7 @@ plt.show()
 if on_digits:
     distance_of = {name: score.mean() for name, score in scores.items()}
     best, by_class = distance_of["GAN, averaged"], "Gaussian of each class"
-    lowest = {"independent pixels": 5, "Gaussian": 0.9, "Gaussian, cut": 2}
+    lowest = {"independent pixels": 5, "Gaussian": 1, "Gaussian, cut": 2}
     lowest |= {"VAE, means": 3, "VAE, coins": 1.5}
     verify(
         "distances of others over that of the averaged GAN",
@@ -1020,7 +1021,7 @@ if on_digits:
 # The averaged generator is ahead of the pixels, the one Gaussian and this VAE, and not yet at the floor. Over seeds 0 to 7
 # their distances were at least 12, 1.3, 4, 7 and 2.5 times as large, in the order of the table; we claim less. But ten
 # Gaussians, fitted in no time, come nearer than the GAN, and the judge is sure of nearly all of their samples. On 1442 images
-# of 64 pixels a game is not the best one can do. Averaging pays: the last weights alone are between 0.8 and 2 times as far
+# of 64 pixels a game is not the best one can do. Averaging pays: the last weights alone are between 0.8 and 2.1 times as far
 # away as the Gaussian. And look at *that* one: blotches, at a small distance. The score compares two moments of features; the
 # Gaussian has the first two moments of the pixels right, and the features are nearly linear in the pixels. The column "sure"
 # sees the blotches, and sees as well that many of the GAN's images leave the judge undecided. One score is not enough;
@@ -1098,7 +1099,7 @@ verify(
     "growth per update",
     np.log(found),
     equals=kappa * a**2,
-    atol=1e-8 + 10 * kappa**3 * a**4,
+    atol=1e-8 + 15 * kappa**3 * a**4,
     source="eq-dcgan-growth, within twice its next order",
 )
 
@@ -1280,8 +1281,8 @@ for beta in (-0.25, -0.5):
 # %% [markdown]
 # ## Summary
 #
-# DCGAN's pieces each have a reason that can be derived and checked: homogeneous rectifiers that absorb a gain, a mean field
-# within the batch that fades as $1/n$ and must be replaced by running averages, labels of which only the mean counts. Losses
+# DCGAN's pieces each have a reason that can be derived and checked: rectifiers that are homogeneous, so that the next
+# kernel absorbs a gain, a mean field within the batch that fades as $1/n$ and must be replaced by running averages, labels of which only the mean counts. Losses
 # of a balanced game say little about progress, a distance in someone else's features says more, if it comes with a floor, an
 # error, and competitors; and a file with weights, running statistics, the averages of both, Adam's averages, step count and
 # random numbers repeats a training to the last bit. A game rotates, so a momentum that helps to minimise pumps energy into it.

@@ -124,7 +124,7 @@ def array(x):
 # the network, once in the image and once in the weights, and each framework takes its own way to them.
 #
 # The tolerance follows as in {eq}`eq-keras-rounding`. A number that is added up from terms of size $S$ through $l$ layers is
-# uncertain by some $l\sqrt n\,\epsilon S$. With four layers of up to $n = 16^2$ terms that is $64\,\epsilon$, in units of
+# uncertain by some $l\sqrt n\,\epsilon S$. With four layers of some $n = 16^2$ terms that is $64\,\epsilon$, in units of
 # the largest entry: below $10^{-5}$ in single precision. (The losses run through seven layers, but are means over images.) A
 # derivative runs through the layers again, and gets twice as much.
 
@@ -893,8 +893,9 @@ verify(
 # critic hardly sees it: its value for training against held-out images is small (and often negative, as it has met the
 # training images before). That is a virtue. It is after the distance of the *distributions*, though {eq}`eq-gan-assignment`
 # proves something on samples only, and how far off it is nobody knows. A falling loss of WGAN-GP means a falling lower
-# bound, on the scale of an $L$ that has to be looked up. ($L < 1$ does not contradict {eq}`eq-gan-virial-critic`: between
-# distant points steep and flat stretches average.)
+# bound, on the scale of an $L$ that has to be looked up. ($L < 1$ does not contradict {eq}`eq-gan-virial-critic`: $s$
+# is the length of $\nabla f$, but between two points only its component along the line counts, and in 64 dimensions most
+# lines are nearly at right angles to the slope.)
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Against the update: exact transport distance between samples and held-out images, falling from about four to three and a half, towards the level of training images at nearly three, and the critic's value over L far below, falling as well."}, "figure": {"caption": "Training of WGAN-GP: exact $W_1$ between 355 samples and as many held-out images, the bound {eq}`eq-gan-assignment` from the critic at that time, and the exact $W_1$ of training and held-out images. (Samples are not those of the table.)", "name": "fig-gan-critic"}}
 fig, ax = plt.subplots(figsize=(5.5, 2.8))
@@ -993,7 +994,7 @@ verify(
 )
 
 # %% [markdown]
-# (The last claim: $\psi' = \psi - a\theta$ and $\theta' = \theta + a\psi'$, so $a\sum\theta = \psi_0 - \psi_n$ and
+# (The bound on the sum: $\psi' = \psi - a\theta$ and $\theta' = \theta + a\psi'$, so $a\sum\theta = \psi_0 - \psi_n$ and
 # $a\sum\psi' = \theta_n - \theta_0$, and the orbit is the ellipse {eq}`eq-gan-shadow`. An average over $n$ updates misses
 # the centre by no more than its diameter over $an$.) `train` averages over all updates at first, and over the latest
 # $1/(1 - \beta)$ later. All our games did so with $\beta = 0.99$. They hardly turn; what is left to filter is jitter, and

@@ -294,9 +294,10 @@ plt.show()
 # \mathbf z(t) \sim \mathcal N(\mathbf 0, T\,\mathbf I), \qquad T(t) = (1-t)^2 + t^2, \qquad T(\tfrac12) = \tfrac12 .
 # $$ (eq-latent-cooling)
 #
-# A straight line cools the gas to half of its temperature and heats it again. Cooling has a name of its own, the *truncation
-# trick* {cite}`brock2019`: draw $\mathbf z$ with less scatter than in training, for better and more uniform images. So "is
-# linear interpolation bad?" and "what does truncation do?" are one question, and one experiment answers both.
+# A straight line cools the gas to half of its temperature and heats it again. A close relative of cooling is known as the
+# *truncation trick* {cite}`brock2019`: components of $\mathbf z$ beyond a threshold are drawn again, so that $\mathbf z$
+# scatters less than in training, for better and more uniform images. So "is linear interpolation bad?" and "what does less
+# scatter do?" are one question, and one experiment answers both.
 #
 # Two remedies stay warm. On the **great circle**
 #
@@ -613,9 +614,10 @@ pushed = np.array([probabilities(new[:2000] + h * e) for h in fields])
 at_random = np.array([probabilities(new[:2000] + h * random) for h in fields])
 
 # %% [markdown]
-# Points leave the tangent when the push is no longer small; a random direction does less:
+# Points leave the tangent when the push is no longer small, those of the 3 upwards; a random direction does less, but not
+# nothing:
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Left: shares of the classes 3 and 8 against the size h of the push. Along 3 minus 8 the share of 3 grows from about a tenth along a straight dashed tangent and then bends, that of 8 falls to zero; in a random direction both change little. Right: rows of images of eights that turn into threes from left to right."}, "figure": {"caption": "Left: shares of 3 and 8 among images of pushed latents (points), the prediction from fluctuations (dashed), and a push of equal size in a random direction (thin). Right: five latents of the class 8, pushed by 0 to 4 from left to right.", "name": "fig-latent-response"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Left: shares of the classes 3 and 8 against the size h of the push. Along 3 minus 8 the share of 3 begins at about a tenth along a dashed tangent and soon runs above it, to 0.8 at h = 4, and that of 8 falls to zero; in a random direction the share of 3 doubles and that of 8 hardly changes. Right: rows of images of eights that turn into threes from left to right."}, "figure": {"caption": "Left: shares of 3 and 8 among images of pushed latents (points), the prediction from fluctuations (dashed), and a push of equal size in a random direction (thin). Right: five latents of the class 8, pushed by 0 to 4 from left to right.", "name": "fig-latent-response"}}
 fig, axes = plt.subplots(1, 2, figsize=(7.2, 2.8), width_ratios=[1.3, 1])
 for a, color in ((3, "C0"), (8, "C1")):
     axes[0].plot(fields, pushed[:, :, a].mean(1), "o", color=color, label=a)
@@ -664,7 +666,8 @@ verify(
 
 # %% [markdown]
 # Between 0.15 and 0.36 for all classes and seeds 0 to 5, where Bessel would allow one: a direction is a good start and no
-# more. Now the arithmetic itself: take latents of class $b$, add $\boldsymbol\mu_a - \boldsymbol\mu_b$, ask the judge, for
+# more. (Nor is the push of arithmetic small. From 8 to 3 it had a length of about 1.6 here, where the points of
+# {numref}`fig-latent-response` have left their tangent, and it is given to latents of one class only.) Now the arithmetic itself: take latents of class $b$, add $\boldsymbol\mu_a - \boldsymbol\mu_b$, ask the judge, for
 # all 90 pairs. The control adds a random vector of equal length. Over seeds 0 to 5 the arithmetic succeeded on average in 60
 # to 65 % of cases, the control in 3 to 5 %.
 
@@ -874,17 +877,16 @@ if on_digits:
         source="empirical, see the text",
     )
     verify(
-        "AUROC of the discriminator for the same",
+        "AUROC of the discriminator for the same: better than a coin",
         [rows[name][3] for name in strange],
-        at_least=0.4,
-        at_most=1,
+        at_least=0.5,
         source="empirical, see the text",
     )
 
 # %% [markdown]
 # What does the generator answer?
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Two rows of images. Top: two held-out digits, two training digits, two shifted by a pixel, two turned, two with scrambled pixels, two negatives. Bottom: what the generator makes of each: close matches for held-out and training digits, rough ones for shifted digits, pale smudges for the rest."}, "figure": {"caption": "Top: two images each of held-out and training digits, shifted, turned, scrambled and negative ones. Bottom: the generator's best answer.", "name": "fig-latent-inversion"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two rows of images. Top: two held-out digits, two training digits, two shifted by a pixel, two turned, two with scrambled pixels, two negatives. Bottom: what the generator makes of each: close matches for held-out and training digits, rough ones for shifted digits, smudges for the rest."}, "figure": {"caption": "Top: two images each of held-out and training digits, shifted, turned, scrambled and negative ones. Bottom: the generator's best answer.", "name": "fig-latent-inversion"}}
 names = [name for name in sets if name != "own samples"]
 top = np.concatenate([sets[name][:2] for name in names])
 bottom = np.concatenate([answers[name][0][:2] for name in names])
@@ -893,7 +895,7 @@ image_grid(np.concatenate([top, bottom]), len(top), ax=ax, limits=(-1, 1))
 plt.show()
 
 # %% [markdown]
-# The generator cannot make these things. Its answers lie in the right places and are pale smudges, often no digits at all:
+# The generator cannot make these things. Its answers lie in the right places and are smudges, often no digits at all:
 # the search looks for the least distance, wherever that leads. (Over seeds 0 to 5 no AUROC of the energy for the last three
 # sets was below 0.99.) The discriminator has only learned to tell digits from *this* generator's samples. For the rest it
 # depends on the training: the six seeds gave it values from 0.67 to 1.
@@ -1205,7 +1207,7 @@ if on_digits:
 
 # %% [markdown]
 # The test acquits the cheater with flying colours. Of the $8\times8$ digits, a shifted one is farther from its own original
-# (6.3, median) than a new digit is from the nearest training image (2.1), and nearer to some other image (4.1). The test
+# (6.3, median) than a new digit is from the nearest training image (2.1), and nearer to some other image (4.2). The test
 # finds what its *distance* can see. With the smallest distance over nine shifts the cheater is caught, and the generator is
 # as innocent as before. Which changes leave a copy a copy has to be said by somebody who knows the data; for a physicist
 # these are the symmetries.
@@ -1315,8 +1317,8 @@ verify(
 verify(
     "its chance, and the score of the same data",
     [chance, abs(copying_score(*honest))],
-    at_most=[2.9e-7, 6],
-    source="2^-22; one side of five standard errors of a normal law",
+    at_most=[2.4e-7, 5],
+    source="2^-22; the five standard errors asked for",
 )
 
 # %% [markdown]
@@ -1328,7 +1330,8 @@ verify(
 #
 # Normal latents are a gas at temperature one, on a shell of constant width; a straight line cools it to one half, and the
 # images become better and more alike, while great circles leave the temperature as it is. Class means are response
-# coefficients, so arithmetic is linear response, exact for small pushes and a guide for larger ones. Whether a generator
+# coefficients, exact for small pushes of all latents; arithmetic borrows their direction for a push that is neither small
+# nor of all. Whether a generator
 # copies is decided by ranks against held-out images, in samples and by inversion, and only up to the symmetries that the
 # distance knows.
 #
