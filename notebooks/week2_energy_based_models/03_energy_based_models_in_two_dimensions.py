@@ -407,7 +407,7 @@ verify(
 # Early in training, when the landscape was flat, the chains spread over the modes. Then the passes rose and locked them in. From there on the gradient
 # {eq}`eq-ebm-gradient` compares *numbers of chains* with numbers of data. If these agree, nothing pushes, whatever the relative depths of the wells. Noise does: with 512 chains and 512 data
 # a mode counts $64 \pm 8$, and each update tilts the wells by such accidents. The chains would answer a tilt by hopping, but the next update comes a thousand times sooner. So the depths wander,
-# and longer training does not help.
+# and more updates at this rate do not help. Only a rate at which wells change more slowly than chains hop would, and that takes many times as many updates.
 # **Training makes the sampler right, not the density.** Weights of wells between which chains hardly hop during the training are not determined in time.
 
 # %%
@@ -518,7 +518,7 @@ rows = [
     [name, verdict.nll, verdict.kl, verdict.tv]
     for name, verdict in (
         ("chains that hop", result),
-        ("chains that do not", frozen_judge),
+        ("chains that hardly do", frozen_judge),
     )
 ]
 show_table(
@@ -528,8 +528,8 @@ show_table(
 
 # %% [markdown]
 # How far are the mode weights off? Coarse-graining cannot increase a divergence: that of the eight weights, $\operatorname{KL}(\frac18\,\Vert\,p_k)$, is at most that of
-# the densities, for any model. During training the weights still wander, in proportion to the learning rate, but around one eighth; letting the rate fall to zero freezes them
-# there. Of our 0.05 nats they may take a fifth. That is an error of 14 % per weight.
+# the densities, for any model. During training the weights still wander around one eighth, by an amount that grows like the root of the learning rate, so that the divergence
+# which they cost is proportional to the rate; letting it fall to zero freezes them there. Of our 0.05 nats they may take a fifth. That is an error of 14 % per weight.
 
 # %%
 weights_kl = kl_divergence(even, result.weights)
@@ -889,8 +889,9 @@ verify(
 )
 
 # %% [markdown]
-# But sixty steps, as are usual, do not bring it to equilibrium. In them this noise diffuses by $\sqrt{60}\,s = 0.04$, for pixels between 0 and 1. The rest is the work of the
-# slope. Such models are the short chains of before: good generators, whose energies need not be log-densities.
+# But sixty steps per update, as are usual, do not bring it to equilibrium. In them this noise diffuses by $\sqrt{60}\,s = 0.04$, and by 0.17 in the 1200 steps that a chain of the buffer
+# lives on average if 5 % are restarted in each update, for pixels between 0 and 1. The rest is the work of the slope. Like the short chains of before, such a model can be a good
+# generator, and its energy need not be a log-density.
 
 # %% [markdown]
 # ## A way without chains
@@ -1164,8 +1165,9 @@ verify(
 )
 
 # %% [markdown]
-# The energy of the data falls and falls, and that of the empty plane falls faster. A slope costs nothing when nobody stands at its foot to object. The density has moved
-# out, to where the trap stops the slope (look: `grid[e.argmin()]`).
+# The energy of the data falls and falls, and that of the empty plane falls faster. A slope costs nothing when nobody stands at its foot to object. The density has left
+# the box altogether (look: `grid[e.argmin()]` is one of its corners). The trap stops a slope $\Lambda$ only at $r = \Lambda R^2$, here thousands
+# of units away; so the likelihood is far worse still than the bound in the table.
 #
 # ## Exercises
 #
