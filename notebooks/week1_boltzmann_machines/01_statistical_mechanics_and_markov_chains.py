@@ -146,7 +146,7 @@ plt.show()
 # A sampler needs two things. First, the Boltzmann distribution has to be **stationary**, $p P = p$. Second, every start has to end there.
 # If each state can be reached from each other one in a finite number of steps (the chain is *irreducible*), and not only
 # at multiples of some period (it is *aperiodic*), then the stationary distribution is unique and $p_n$ converges to it: the
-# chain is **ergodic** {cite}`levin2017`. The rules below flip one spin at a time. At a finite temperature they reach every state, flip by flip,
+# chain is **ergodic** {cite}`levin2017`. The next two rules flip one spin at a time. At a finite temperature they reach every state, flip by flip,
 # and now and then reject one, so that the chain stays where it is and can have no period.
 #
 # Stationarity is one equation per state, each a sum over all states. The trick is to ask for more and check less: let
@@ -408,7 +408,8 @@ verify(
 #
 # To estimate $\tau$ you must stop the sum. Beyond a few $\tau$ there is no signal left, but each further term adds noise. The sum over
 # *all* estimated lags is even useless: with the sample mean subtracted, $\sum_{i,j} (x_i - \bar x)(x_j - \bar x) = 0$, and $\tau$ comes out
-# zero, whatever the data. Sokal's remedy {cite}`sokal1997` is a window: stop at the first $W \ge 6\,\tau(W)$.
+# zero, whatever the data. Sokal's remedy {cite}`sokal1997` is a window: stop at the first $W \ge 6\,\tau(W)$. (If $\tau(W) < \tfrac12$, because successive values avoid each other, it
+# is taken for $\tfrac12$ here.)
 
 # %%
 show_source(integrated_autocorrelation_time, mean_and_error)
@@ -659,7 +660,7 @@ show_table(["L", "u, exact", "u, Wolff", "c, exact", "c, Wolff"], rows)
 # %% [markdown]
 # At other temperatures, shorter chains on top of the exact curves:
 
-# %% mystnb={"image": {"alt": "Two panels against temperature. Left: energy per spin rises from minus 2 with a steep part near 2.27. Right: heat capacity peaks near 2.27, higher and narrower for larger lattices. Points lie on the curves within two or three error bars."}, "figure": {"caption": "Exact energy and heat capacity of L × L tori (lines) and Wolff samples (points, with standard errors). Dotted: the critical temperature of the infinite lattice.", "name": "fig-ising-thermodynamics"}}
+# %% mystnb={"image": {"alt": "Two panels against temperature. Left: energy per spin rises from minus 2 with a steep part near 2.27. Right: heat capacity has a peak that gets higher and narrower and moves down towards 2.27 for larger lattices. Points lie on the curves within two or three error bars."}, "figure": {"caption": "Exact energy and heat capacity of L × L tori (lines) and Wolff samples (points, with standard errors). Dotted: the critical temperature of the infinite lattice.", "name": "fig-ising-thermodynamics"}}
 fine, coarse = np.linspace(1.5, 3.8, 300), np.linspace(1.7, 3.7, 11)
 fig, axes = plt.subplots(1, 2, figsize=(6.4, 3.2))
 rng = np.random.default_rng(seed)
@@ -685,7 +686,7 @@ plt.show()
 #
 # Why bother with clusters, when Metropolis is right as well? Because of $\tau$. At $T_c$ the **correlation length** $\xi$, over which spins are aligned, is the
 # lattice itself. A local rule moves a domain wall at random by about one site per sweep, like a
-# diffusing particle. To move it by $\xi$ takes of order $\xi^2$ sweeps. The most precise numerical value is
+# diffusing particle. To move it by $\xi$ takes of order $\xi^2$ sweeps. Large simulations give a little more,
 #
 # $$
 # \tau \sim L^z \quad\text{at } T_c, \qquad z = 2.167 \text{ for local updates}

@@ -130,8 +130,8 @@ plt.show()
 # \qquad p(\mathbf x) = \frac{e^{-F(\mathbf x)}}{Z}.
 # $$ (eq-rbm-free-energy)
 #
-# Here are the triplets: the softplus of a sum is no quadratic function of $\mathbf x$. (With three equal weights they have the
-# third difference of $\varsigma$ as their coefficient.)
+# Here are the triplets: the softplus of a sum is no quadratic function of $\mathbf x$. (With three equal weights $w$ the
+# coefficient of $x_1x_2x_3$ in $-F$ is $\varsigma(b + 3w) - 3\varsigma(b + 2w) + 3\varsigma(b + w) - \varsigma(b)$.)
 #
 # **The conditionals.** Divide the joint by the marginal: with $u_j = b_j + (\mathbf x^\mathsf{T} \mathbf W)_j$, the product
 # $p(\mathbf h\mid\mathbf x) = \prod_j e^{h_j u_j}/(1 + e^{u_j})$ is left. Exchange $\mathbf x \leftrightarrow \mathbf h$,
@@ -438,13 +438,12 @@ image_grid(data.reshape(-1, 4, 4), 6, ax=axes[0], title="data")
 filters = learned.weights.T.reshape(-1, 4, 4)
 largest = np.quantile(abs(filters), 0.98)
 style = {"limits": (-largest, largest), "cmap": "RdBu_r"}
-image_grid(data.reshape(-1, 4, 4), 6, ax=axes[0], title="data")
 image_grid(filters, 4, ax=axes[1], title="weights", **style)
 image_grid(samples.reshape(-1, 4, 4), 6, ax=axes[2], title="samples")
 plt.show()
 
 # %% [markdown]
-# Rows and columns show through. Fit each filter by a sum of a row profile and a column profile: a random filter would have
+# Rows and columns show through. Fit the weights of each unit, drawn as an image (its *filter*), by a sum of a row profile and a column profile: a random filter would have
 # $6/15 = 0.40$ of its variance explained, as these profiles have 6 of the 15 degrees of freedom. Nobody told the machine which
 # pixels share a row or a column.
 
@@ -707,12 +706,13 @@ plt.show()
 # On the exact path the bias grows with the weights, and later shrinks along with the divergence. But the gradient shrinks, too: at
 # the end the two are about equally long, and ten sweeps do not help, for $1 - \lambda_2$ is below $10^{-3}$. The chains stay near
 # the patterns they start at, and cannot see in which shares the machine holds these. But bias and gradient are not parallel, so CD-1
-# points uphill along this path, with a cosine of about a half or more; {cite:t}`bengio2009` found the signs of its components right
+# points uphill along this path, with a cosine of more than a half; {cite:t}`bengio2009` found the signs of its components right
 # most of the time.
 #
-# A machine that *follows* CD-1 leaves this path. It learns fast at first, but its divergence stops near half a nat and then tends to
-# rise. The update has all but vanished and is orthogonal to the gradient, which has not vanished: the bias is all of it. More than
-# nine tenths of the probability are now on the 14 patterns, but in the wrong shares. CD-1 is good for the beginning
+# A machine that *follows* CD-1 leaves this path. It learns fast at first, but its divergence stops between half a nat and one, here at
+# 0.6, and then tends to rise. Its update has all but vanished, and what is left is orthogonal to the gradient. The gradient has not
+# vanished: the bias cancels it. (The bounds below are empirical, with room for other seeds; what is summed over all states is what
+# they bound.) More than nine tenths of the probability are now on the 14 patterns, but in the wrong shares. CD-1 is good for the beginning
 # of learning; in {doc}`03_rbm_pytorch` the likelihood of a larger machine falls under it.
 
 
@@ -723,14 +723,14 @@ for claim, measured, low, high in [
     ("bias / gradient at first, CD-1, CD-10", ratio[:, 0], 0, 0.1),
     ("the same at the end", ratio[:, -1], 0.5, 3),
     ("second eigenvalue at the end", eigenvalues(exact_end)[1], 0.999, 1),
-    ("cosine of CD-1 and gradient, exact path", exact[4], 0.3, 1 + 1e-12),
+    ("cosine of CD-1 and gradient, exact path", exact[4], 0.5, 1 + 1e-12),
     ("KL after exact learning", exact[5, -1], 0, 0.1),
     ("smallest KL with CD-1", cd[5].min(), 0.2, 1),
     ("CD-1 update / gradient at its end", cd[3, -1] / cd[0, -1], 0, 0.05),
     ("cosine at its end", cd[4, -1], -0.2, 0.2),
     ("probability of its 14 patterns", p_valid, 0.9, 1),
 ]:
-    source = "sums over all 512 states"
+    source = "sums over all 512 states; empirical bounds"
     verify(claim, measured, at_least=low, at_most=high, source=source)
 
 # %% [markdown]
@@ -809,7 +809,9 @@ ax.legend()
 plt.show()
 
 # %% [markdown]
-# A standard deviation estimated from $R$ Gaussian repetitions has a relative error of $1/\sqrt{2R}$. The shared chains, which
+# A standard deviation estimated from $R$ Gaussian repetitions has a relative error of $1/\sqrt{2R}$. With shared numbers the mean
+# is itself a coin. Near $p = \frac12$ the estimate of $\sqrt{p(1-p)}$ is far more precise: an error of $5/2\sqrt R$ in $p$ lowers it
+# by a factor of $\sqrt{1 - 25/R}$ only. The shared chains, which
 # start equal, stay equal. Chains that start at different data soon merge, too (the second check starts one in each
 # of the 16 states): the negative phase is as noisy as with a handful of chains, whatever the batch size. Training
 # still works a little, and one blames the learning rate; {doc}`03_rbm_pytorch` measures what the fault costs.
@@ -820,8 +822,8 @@ verify(
     "spread of the mean of 1024 chains, with own and with shared numbers",
     [own[-1], shared[-1]],
     equals=[law[-1], spread],
-    rtol=4.5 / np.sqrt(2 * n_repeats),
-    source="fifth power of the transition matrix; 4.5 standard errors",
+    rtol=[5 / np.sqrt(2 * n_repeats), 1 - np.sqrt(1 - 25 / n_repeats)],
+    source="fifth power of the transition matrix; 5 standard errors",
 )
 verify(
     "different states after 20 sweeps with shared random numbers",
