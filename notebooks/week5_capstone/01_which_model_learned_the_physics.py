@@ -1139,12 +1139,12 @@ verify(
 
 # %% [markdown]
 # And with *six* times the updates, in all trainings? That is the full profile of this lecture, twenty-five minutes instead of
-# one and a half. We ran it once. On $8\times8$ the EBM then loses 0.02 nats and has all five answers within five standard
-# errors. The RBM loses 0.3, and 4224 parameters alone should cost that much (see below). The VAE has not changed, with twice
-# the exact heat capacity. But that of the GAN is 1.07 times the exact one: its great fault was a matter of settings. (It is
-# still short of different states, by 17 per cent, and its spins against all neighbours are still a third too rare.) On
-# $4\times4$ twelve of twelve contests came out in the predicted order, with mean losses of 0.007, 0.04 and 0.27 nats. This is
-# as much as some tens of trainings tell about the *families*.
+# one and a half. We ran it once. On $8\times8$ the EBM then loses 0.02 nats, and its chains have all five answers within two
+# standard errors. (The sharper weights see $G(4)$ off by one per cent.) The RBM loses 0.3, and 4224 parameters alone should
+# cost that much (see below). The heat capacity of the VAE is still twice the exact one. But that of the GAN is 1.07 times the
+# exact one: its great fault was a matter of settings. (It is still short of different states, by 17 per cent, and its spins
+# against all neighbours are still a third too rare.) On $4\times4$ twelve of twelve contests came out in the predicted order,
+# with mean losses of 0.007, 0.04 and 0.27 nats. This is as much as some tens of trainings tell about the *families*.
 #
 # ## Two prices
 #
@@ -1503,7 +1503,7 @@ verify(
 # ## Summary
 #
 # On the same snapshots and in comparable time, within a factor of about two, the two families with an energy came near the
-# distribution of the energy, within 3 per cent in $u$ and 20 per cent in $c$ and $\chi$. VAE and GAN, whose averages can be as
+# distribution of the energy, within some 3 per cent in $u$ and 20 per cent in $c$ and $\chi$. VAE and GAN, whose averages can be as
 # good (the GAN has the best $u$ of all), had twice the heat capacity or more. On a small lattice the contests had the
 # predicted order {EBM, RBM}, VAE, GAN, far more often than chance allows, though no single pair is decided so. With four times
 # the updates all came closer, EBM and RBM most; the VAE gained chiefly by a larger latent space; the order remained. With six
