@@ -327,7 +327,7 @@ verify(
 # ## The contest
 #
 # One function for each family. The settings were found by trial, with about equal patience for each, on these same
-# $8\times8$ snapshots and with a look at the exact answers, so that each training takes a few seconds (the measured
+# $8\times8$ snapshots and with a look at the exact answers, so that each training takes a few seconds on a fast machine (the measured
 # times stand in the table below, and differ by a factor of about two). So the $8\times8$ table is a demonstration, not a blind test; new data come with the
 # contests on $4\times4$.
 
@@ -1139,7 +1139,7 @@ verify(
 
 # %% [markdown]
 # And with *six* times the updates, in all trainings? That is the full profile of this lecture, twenty-five minutes instead of
-# one and a half. We ran it once. On $8\times8$ the EBM then loses 0.02 nats, and its chains have all five answers within two
+# three on the same machine. We ran it once. On $8\times8$ the EBM then loses 0.02 nats, and its chains have all five answers within two
 # standard errors. (The sharper weights see $G(4)$ off by one per cent.) The RBM loses 0.3, and 4224 parameters alone should
 # cost that much (see below). The heat capacity of the VAE is still twice the exact one. But that of the GAN is 1.07 times the
 # exact one: its great fault was a matter of settings. (It is still short of different states, by 17 per cent, and its spins
