@@ -816,9 +816,11 @@ verify(
 # $E - TS$: the best $q$ at fixed decoder is a Boltzmann distribution, and $\beta$ its *temperature*,
 #
 # $$
-# q(\mathbf z\mid\mathbf x) \propto p(\mathbf z)\,p(\mathbf x\mid\mathbf z)^{1/\beta}, \qquad
+# \begin{gathered}
+# q(\mathbf z\mid\mathbf x) \propto p(\mathbf z)\,p(\mathbf x\mid\mathbf z)^{1/\beta}, \\
 # \max_q\,\bigl[\langle\log p(\mathbf x\mid\mathbf z)\rangle_q - \beta\operatorname{KL}\bigr] = \beta\log\int p(\mathbf
 # z)\,p(\mathbf x\mid\mathbf z)^{1/\beta}\,\mathrm d\mathbf z .
+# \end{gathered}
 # $$ (eq-vae-temperature)
 #
 # That is {eq}`eq-gibbs-bogoliubov` with the energy $-\log p(\mathbf x\mid\mathbf z)$, the prior as the density of states, so
