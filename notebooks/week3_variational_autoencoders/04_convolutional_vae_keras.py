@@ -992,7 +992,7 @@ if on_digits:
         paired(exact_collapsed, pixels)[0],
         equals=0,
         atol=0.3,
-        source="a decoder that ignores z; empirical: found 0.06 to 0.1",
+        source="a decoder that ignores z; empirical margin",
     )
 
 # %% [markdown]

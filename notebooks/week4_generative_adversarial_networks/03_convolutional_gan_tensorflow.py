@@ -866,7 +866,7 @@ show_table(
 
 # %% [markdown]
 # The judge finds all ten. In equal parts? For a perfect generator and judge $\chi^2$ would be $9\pm4.2$ (the shares of the
-# training set do not scatter: these digits are balanced class by class); over seeds 0 to 7 it was between 7 and 74. So the
+# training set do not scatter: these digits are balanced class by class); over seeds 0 to 7 it was between about 7 and 74. So the
 # weights come out roughly right, and not reliably within statistics. Nothing guarantees them: a
 # class that comes a tenth too often moves the best $D$ from $\frac12$ to $\frac{10}{21}$ only, and the generator has no more
 # than that to feel it by. Who needs relative rates from a generator, as a physicist does, has to measure them.
