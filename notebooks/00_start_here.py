@@ -727,7 +727,8 @@ verify(
 # Is a bad number the fault of the model or of its sampler? Gibbs samples have to agree with the machine's own density. For Langevin
 # dynamics, note that $\langle |x|^2 \rangle$ does not change in a step once the chain is stationary. Insert the step, and
 # $\langle x \cdot \nabla_x E \rangle - \tfrac{1}{2} \eta\, \langle |\nabla_x E|^2 \rangle = 2$: equipartition in two dimensions, with the error of a finite step.
-# (A hundred snapshots, five steps apart, make the average over each walker precise enough to see that error: without it the mean is about 2.3.)
+# (A hundred snapshots, five steps apart, make the average over each walker precise enough to see that error:
+# $\langle x \cdot \nabla_x E \rangle$ alone is about 2.3.)
 
 # %%
 p_machine = np.exp(log_p["Boltzmann machine"]) * cell
@@ -784,8 +785,8 @@ plt.show()
 # %% [markdown]
 # ## A map of the course
 #
-# One lecture is one notebook: about an hour to read, and a quarter of a minute to a minute and a half to compute on a laptop. All of them together take
-# about ten minutes on two cores.
+# One lecture is one notebook: about an hour to read, and a quarter of a minute to a minute and a half to compute on a fast
+# laptop, two to three times that on a slow one. All of them together take ten to twenty minutes on two cores.
 #
 # | week | lectures | you need |
 # | --- | --- | --- |

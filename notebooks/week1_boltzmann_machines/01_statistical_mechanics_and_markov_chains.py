@@ -408,8 +408,9 @@ verify(
 #
 # To estimate $\tau$ you must stop the sum. Beyond a few $\tau$ there is no signal left, but each further term adds noise. The sum over
 # *all* estimated lags is even useless: with the sample mean subtracted, $\sum_{i,j} (x_i - \bar x)(x_j - \bar x) = 0$, and $\tau$ comes out
-# zero, whatever the data. Sokal's remedy {cite}`sokal1997` is a window: stop at the first $W \ge 6\,\tau(W)$. (If $\tau(W) < \tfrac12$, because successive values avoid each other, it
-# is taken for $\tfrac12$ here.)
+# zero, whatever the data. Sokal's remedy {cite}`sokal1997` is a window: stop at the first $W \ge 6\,\tau(W)$. (Where
+# $\tau(W) < \tfrac12$, because successive values avoid each other, the rule puts $\tfrac12$ in its place, so that $W \ge 3$. The $\tau$
+# that is returned may still be below $\tfrac12$.)
 
 # %%
 show_source(integrated_autocorrelation_time, mean_and_error)
@@ -686,7 +687,7 @@ plt.show()
 #
 # Why bother with clusters, when Metropolis is right as well? Because of $\tau$. At $T_c$ the **correlation length** $\xi$, over which spins are aligned, is the
 # lattice itself. A local rule moves a domain wall at random by about one site per sweep, like a
-# diffusing particle. To move it by $\xi$ takes of order $\xi^2$ sweeps. Large simulations give a little more,
+# diffusing particle. To move it by $\xi$ takes of order $\xi^2$ sweeps. Precise numerical work gives a little more,
 #
 # $$
 # \tau \sim L^z \quad\text{at } T_c, \qquad z = 2.167 \text{ for local updates}

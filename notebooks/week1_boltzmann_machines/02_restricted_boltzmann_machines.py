@@ -711,8 +711,9 @@ plt.show()
 #
 # A machine that *follows* CD-1 leaves this path. It learns fast at first, but its divergence stops between half a nat and one, here at
 # 0.6, and then tends to rise. Its update has all but vanished, and what is left is orthogonal to the gradient. The gradient has not
-# vanished: the bias cancels it. (The bounds below are empirical, with room for other seeds; what is summed over all states is what
-# they bound.) More than nine tenths of the probability are now on the 14 patterns, but in the wrong shares. CD-1 is good for the beginning
+# vanished: the bias cancels it. (The bounds below are empirical, with room for other seeds; the quantities that they bound are
+# exact sums over all states.) More than nine tenths of the probability are now on the 14 patterns, but in the wrong shares.
+# CD-1 is good for the beginning
 # of learning; in {doc}`03_rbm_pytorch` the likelihood of a larger machine falls under it.
 
 
@@ -810,8 +811,8 @@ plt.show()
 
 # %% [markdown]
 # A standard deviation estimated from $R$ Gaussian repetitions has a relative error of $1/\sqrt{2R}$. With shared numbers the mean
-# is itself a coin. Near $p = \frac12$ the estimate of $\sqrt{p(1-p)}$ is far more precise: an error of $5/2\sqrt R$ in $p$ lowers it
-# by a factor of $\sqrt{1 - 25/R}$ only. The shared chains, which
+# is itself a coin. Near $p = \frac12$ the estimate of $\sqrt{p(1-p)}$ is far more precise: an error of five standard errors,
+# $5/(2\sqrt R)$, in $p$ lowers it only by the factor $\sqrt{1 - 25/R}$. The shared chains, which
 # start equal, stay equal. Chains that start at different data soon merge, too (the second check starts one in each
 # of the 16 states): the negative phase is as noisy as with a handful of chains, whatever the batch size. Training
 # still works a little, and one blames the learning rate; {doc}`03_rbm_pytorch` measures what the fault costs.

@@ -24,8 +24,9 @@
 # **You will** train on handwritten digits with contrastive divergence and with persistent chains, read the exact likelihood
 # while you do so, look at what the hidden units learned, put two popular monitors to the test, estimate $\log Z$ from below
 # and from above, and break persistent chains in two ways.
-# **You need** {doc}`02_restricted_boltzmann_machines`, and tensors and automatic differentiation in PyTorch (the first pages of PyTorch's own tutorial *Learn the Basics* will do). **Time** an hour to read; on a first reading skip the code and the
-# exercises. A minute of CPU.
+# **You need** {doc}`02_restricted_boltzmann_machines`, and tensors and automatic differentiation in PyTorch (the pages
+# *Tensors* and *Autograd* of PyTorch's own tutorial *Learn the Basics* will do). **Time** an hour to read; on a first reading
+# skip the code and the exercises. A minute of CPU.
 # :::
 
 # %%
@@ -310,7 +311,7 @@ curves["PCD-10"].append(continue_training(*first, "pcd", 10, epochs // 10))
 # %% [markdown]
 # Predict: which of the two is ahead after the first epochs, and which at the end?
 
-# %% mystnb={"image": {"alt": "Left: exact mean log-likelihood of the training images against epoch, logarithmic. CD-1 and CD-10 rise slowly. PCD-1 jumps up and down by up to a nat and a half between neighbouring points, below CD-1 by one to two and a half nats, and joins them late; PCD-10 stays within half a nat or so of CD-1. Right: the difference PCD-1 minus CD-1 of each pair in the second half of the epochs, rising from below zero to a tenth above it."}, "figure": {"caption": "Left: exact likelihood of the training images in the first pair, after the shared CD-1 epochs. Right: PCD-1 minus CD-1 in the second half, one line per pair.", "name": "fig-training-curves"}}
+# %% mystnb={"image": {"alt": "Left: exact mean log-likelihood of the training images against epoch, logarithmic. CD-1 and CD-10 rise slowly. PCD-1 jumps up and down by up to a nat and a half between neighbouring points, below CD-1 by half a nat to two and a half nats, and joins them late; PCD-10 stays within half a nat or so of CD-1. Right: the difference PCD-1 minus CD-1 of each pair in the second half of the epochs, rising from below zero to a tenth above it."}, "figure": {"caption": "Left: exact likelihood of the training images in the first pair, after the shared CD-1 epochs. Right: PCD-1 minus CD-1 in the second half, one line per pair.", "name": "fig-training-curves"}}
 fig, axes = plt.subplots(1, 2, figsize=(7, 3.1))
 for name, runs in curves.items():
     epoch, on_train, _ = runs[0][1].T
@@ -325,8 +326,8 @@ axes[1].set(xlim=(0.48 * epochs, 1.02 * epochs), ylim=(-0.6, 0.3))
 plt.show()
 
 # %% [markdown]
-# While the rate is large, PCD-1 swings from one epoch to the next by half a nat or more, now and then by three (not every epoch is drawn),
-# and CD-1 looks better. Ten Gibbs steps per update
+# While the rate is large, PCD-1 swings from one epoch to the next, typically by half a nat, now and then by up to three (not
+# every epoch is drawn), and CD-1 looks better. Ten Gibbs steps per update
 # calm it, with equally many chains: what swings is mostly the lag of the chains, not noise. As the rate falls, they catch up.
 #
 # But do 16 units not mix in no time? Look at the autocorrelation times ({doc}`01_statistical_mechanics_and_markov_chains`)
@@ -574,8 +575,8 @@ axes[2].axhline(-np.log(30), color="0.4", lw=1, ls="--")
 plt.show()
 
 # %% [markdown]
-# None of the two that scripts show. $\Delta F$ turns round first, long before the likelihood, and $R$ never does. Read as *near zero is
-# good*, both applaud the forgetting: the likelihood falls while they go on towards zero (for $R$ see {cite:t}`fischer2010`), and during
+# Neither of the two that scripts show. $\Delta F$ turns round first, long before the likelihood, and $R$ never does. Read as
+# *near zero is good*, both applaud the forgetting: the likelihood falls while they go on towards zero (for $R$ see {cite:t}`fischer2010`), and during
 # much of the learning $\Delta F$ moved *away* from zero. Read as the loss, $-\Delta F$ gets worse from its turning point on, through the
 # rest of the learning and all of the forgetting.
 #

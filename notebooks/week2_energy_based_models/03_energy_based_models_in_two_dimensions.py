@@ -407,7 +407,8 @@ verify(
 # Early in training, when the landscape was flat, the chains spread over the modes. Then the passes rose and locked them in. From there on the gradient
 # {eq}`eq-ebm-gradient` compares *numbers of chains* with numbers of data. If these agree, nothing pushes, whatever the relative depths of the wells. Noise does: with 512 chains and 512 data
 # a mode counts $64 \pm 8$, and each update tilts the wells by such accidents. The chains would answer a tilt by hopping, but the next update comes a thousand times sooner. So the depths wander,
-# and more updates at this rate do not help. Only a rate at which wells change more slowly than chains hop would, and that takes many times as many updates.
+# and more updates at this rate do not help. What would help is a learning rate so small that the wells change more slowly than
+# the chains hop, and that takes many times as many updates.
 # **Training makes the sampler right, not the density.** Weights of wells between which chains hardly hop during the training are not determined in time.
 
 # %%
@@ -890,8 +891,8 @@ verify(
 
 # %% [markdown]
 # But sixty steps per update, as are usual, do not bring it to equilibrium. In them this noise diffuses by $\sqrt{60}\,s = 0.04$, and by 0.17 in the 1200 steps that a chain of the buffer
-# lives on average if 5 % are restarted in each update, for pixels between 0 and 1. The rest is the work of the slope. Like the short chains of before, such a model can be a good
-# generator, and its energy need not be a log-density.
+# lives on average if 5 % are restarted in each update, for pixels between 0 and 1. The rest is the work of the slope. Like the
+# model of the short chains above, such a model can be a good generator, although its energy need not be a log-density.
 
 # %% [markdown]
 # ## A way without chains

@@ -509,7 +509,8 @@ def log_z_both(energy, samples):
 
 # %% [markdown]
 # First a case with a known answer: the kernel density has $\log Z = 0$, and blurred training images are exact samples of it.
-# It must lie between the two sides. They need not agree within their standard errors: each is ruled by the few largest
+# On average the two sides enclose it; in a single run it lies between them only up to their errors. The sides need not agree within
+# their standard errors: each is ruled by the few largest
 # weights, and where the largest are missing from the sample, so is their share of the error. So count half of their distance
 # as an error, as we do below. (With 128 chains it is a coarse test, to some nats.)
 
@@ -564,7 +565,8 @@ show_table(
 
 
 # %% [markdown]
-# For our energy the bound that noise sets is no formality:
+# The other two densities are normalised, so the bound that noise sets had to hold for them. Here $Z$ is only an estimate, and
+# one that is too small by tens of nats would show:
 
 # %%
 if on_digits:

@@ -645,9 +645,10 @@ if on_digits:
 # %% [markdown]
 # The standard error counts images. Trainings with other seeds scatter as well, by a few times as much; even so the lead over
 # the linear filter is far from chance. Half a step uses neither $c$ nor clean images, and brings $c$ closer to one. But do not
-# read $c < 1$ as the bias of the step alone. Any error $\mathbf e$ of the slope that has nothing to do with the exact one lowers
-# it, $c = 1/(1 + \langle e^2\rangle/\langle|\nabla E|^2\rangle)$, and a slope that is taken downhill is a little smoother and
-# smaller whatever the reason. Where training has not yet made up for the step, half a step overcorrects; so $c$ may end on
+# read $c < 1$ as the bias of the step alone. Any error $\mathbf e$ of the slope that is uncorrelated with the exact slope
+# $\nabla E$ lowers it, $c = 1/(1 + \langle|\mathbf e|^2\rangle/\langle|\nabla E|^2\rangle)$. And half a step downhill makes a
+# slope a little smaller in any case, so it raises $c$ whatever made it too low. Where training has not yet made up for the
+# step, half a step overcorrects; so $c$ may end on
 # either side of one. The kernel density, which remembers every training image, can only answer with old ones.
 # Its $c$ is far below one: for new images its slopes are far too steep. Here are some of the images.
 
