@@ -965,11 +965,12 @@ if on_digits:
 
 # %% [markdown]
 # From a small signal the transition is where we calculated it. But that is a statement about the stability of the collapsed
-# state, not about the best of all tables. A large signal survives to about $1.03\,\beta_\text{c}$ and pays, if only by
-# thousandths of a nat: like a liquid below its boiling point, the collapsed state is metastable, and the transition is weakly
-# of first order. On a finite set of images it cannot be otherwise. Spend the share $1/N$ of the prior on one very unlikely
-# image $\mathbf x$, which the table then writes down. That pays as long as $-\log p(\mathbf x\mid\text{collapsed}) >
-# \beta(\log N + 1)$, here up to $1.2\,\beta_\text{c}$. (The image gains $-\log p - \beta\log N$, and the others lose
+# state, not about the best of all tables. The answer for $0.9\,\beta_\text{c}$ survives when it is carried above
+# $\beta_\text{c}$, and pays there, if only by thousandths of a nat; other tables pay farther up. Like water below its freezing
+# point, the collapsed state is metastable, and the transition of the best table is weakly of first order. One very unlikely
+# image $\mathbf x$ is reason enough. Give it the share $1/N$ of the prior, and let the table show this image there and nothing
+# else. That pays as long as $-\log p(\mathbf x\mid\text{collapsed}) > \beta(\log N + 1)$, for the least likely of our images up
+# to $1.2\,\beta_\text{c}$. (The image gains $-\log p - \beta\log N$, and the others lose
 # $\beta$ together.) Training meets an encoder, noise and a finite time as well, and begins with a small signal.
 #
 # On the digits $\beta_\text{c} \approx 4.7$. **Predict** for the scan below: where does the rate vanish? Which $\beta$ has

@@ -1018,8 +1018,9 @@ plt.show()
 #
 # **The same line hides a second slip.** Given probabilities, Keras looks for the log-odds that they came from. In a
 # graph it finds them if a sigmoid was the last operation, but not if anything stands between, such as the `reshape` that
-# flattens the images; then it clips to $[10^{-7}, 1 - 10^{-7}]$. (Outside of a graph, without `@tf.function`, a plain sigmoid
-# leaves no trace, and it clips always.) **Predict** what a pixel costs whose decoder is wrongly sure, with log-odds of 30.
+# flattens the images; then it clips to $[10^{-7}, 1 - 10^{-7}]$. (Outside of a graph, without `@tf.function`, a plain
+# `tf.sigmoid` leaves no trace, and Keras always clips.) **Predict** what a pixel costs whose decoder is wrongly sure, with
+# log-odds of 30.
 
 # %%
 sure = tf.constant([[30.0]], tf.float64)

@@ -67,7 +67,8 @@ n_latents = [5, 9, 16]  # of the larger machines
 # ## Data with a known likelihood
 #
 # The data are snapshots of the $8\times8$ torus ($N = 64$) at 13 temperatures between 1.5 and 3.5, the sixth of them $T_c$,
-# equally many at each: 8000 of each to train on, 2000 of each to test with, nearly independent (autocorrelation times are at most 0.6
+# equally many at each: 8000 to train on and 2000 to test with at every temperature, nearly independent (autocorrelation times
+# are at most 0.6
 # samples, `data/README.md`). The temperatures are labels that no network here sees. A snapshot picked at random therefore
 # comes from the mixture
 #
@@ -444,8 +445,9 @@ verify(
 # shall need it.
 #
 # Why is its code not linear? The prior of $z$ is Gaussian, while $m$ has to be distributed as $\rho(m)$, of which we found
-# one above. (It is not unique: $N$ spins fix its first $N$ moments. Least squares returned some thirty-five spikes, hence the
-# kinks of the dashed line.) A smooth decoder that rises with $z$ has no choice: equal probabilities below $z$ and below
+# one above. (It is not unique: $N$ spins fix its first $N$ moments. Least squares returned some twenty spikes, most of them on
+# two neighbouring points of the grid, hence the kinks of the dashed line.) A smooth decoder that rises with $z$ has no choice:
+# equal probabilities below $z$ and below
 # $m(z)$ mean
 #
 # $$

@@ -593,8 +593,8 @@ plt.show()
 # %% [markdown]
 # From the 100th update on the losses creep by a few per cent, towards the $\log 2$ and $2\log 2$ of a *balanced* game,
 # whatever the quality of its samples. What is left of information is in the small gap $2\log 2 - L_D$. On fresh images it
-# would bound twice the Jensen–Shannon divergence from below; here it is measured on training images, which flatters it (at
-# the end 0.052 here and 0.045 on held-out ones, seed 0). It falls by a factor of about three, and is flat after 400 updates;
+# would bound twice the Jensen–Shannon divergence from below; here it is measured on training images, which flatters it (at the
+# end 0.052, against 0.045 on held-out ones, seed 0). It falls by a factor of about three, and is flat after 400 updates;
 # the distance falls by about ten or more. The middle panel shows that the game is not won: a mean accuracy above one half on
 # held-out images and samples means, by {eq}`eq-dcgan-witness`, a distance $\operatorname{TV} > 0$. (Bounds of claims are wider
 # than what we saw: over ten seeds losses changed by less than 12 %, the gap by factors of 2.3 to 4.8; accuracies were 0.61 to

@@ -894,8 +894,8 @@ verify(
 # training images before). That is a virtue. It is after the distance of the *distributions*, though {eq}`eq-gan-assignment`
 # proves something on samples only, and how far off it is nobody knows. A falling loss of WGAN-GP means a falling lower
 # bound, on the scale of an $L$ that has to be looked up. ($L < 1$ does not contradict {eq}`eq-gan-virial-critic`: $s$
-# is the length of $\nabla f$, but between two points only its component along the line counts, and in 64 dimensions most
-# lines are nearly at right angles to the slope.)
+# is the length of $\nabla f$, but between two points only its component along the line counts, averaged over the line. In 64
+# dimensions a line between two images has little chance to follow the slope, and even the best of our pairs does not.)
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Against the update: exact transport distance between samples and held-out images, falling from about four to three and a half, towards the level of training images at nearly three, and the critic's value over L far below, falling as well."}, "figure": {"caption": "Training of WGAN-GP: exact $W_1$ between 355 samples and as many held-out images, the bound {eq}`eq-gan-assignment` from the critic at that time, and the exact $W_1$ of training and held-out images. (Samples are not those of the table.)", "name": "fig-gan-critic"}}
 fig, ax = plt.subplots(figsize=(5.5, 2.8))
