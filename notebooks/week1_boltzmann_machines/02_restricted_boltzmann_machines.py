@@ -705,8 +705,9 @@ plt.show()
 # %% [markdown]
 # On the exact path the bias grows with the weights, and later shrinks along with the divergence. But the gradient shrinks, too: at
 # the end the two are about equally long, and ten sweeps do not help, for $1 - \lambda_2$ is below $10^{-3}$. The chains stay near
-# the patterns they start at, and cannot see in which shares the machine holds these. But bias and gradient are not parallel, so CD-1
-# points uphill along this path, with a cosine of more than a half; {cite:t}`bengio2009` found the signs of its components right
+# the patterns they start at, and cannot see in which shares the machine holds these. But bias and gradient are not parallel, so
+# CD-1 points uphill along this path (over the seeds 0 to 99 the smallest cosine was between 0.44 and 0.68, here 0.65);
+# {cite:t}`bengio2009` found the signs of its components right
 # most of the time.
 #
 # A machine that *follows* CD-1 leaves this path. It learns fast at first, but its divergence stops between half a nat and one, here at
@@ -724,7 +725,7 @@ for claim, measured, low, high in [
     ("bias / gradient at first, CD-1, CD-10", ratio[:, 0], 0, 0.1),
     ("the same at the end", ratio[:, -1], 0.5, 3),
     ("second eigenvalue at the end", eigenvalues(exact_end)[1], 0.999, 1),
-    ("cosine of CD-1 and gradient, exact path", exact[4], 0.5, 1 + 1e-12),
+    ("cosine of CD-1 and gradient, exact path", exact[4], 0.3, 1 + 1e-12),
     ("KL after exact learning", exact[5, -1], 0, 0.1),
     ("smallest KL with CD-1", cd[5].min(), 0.2, 1),
     ("CD-1 update / gradient at its end", cd[3, -1] / cd[0, -1], 0, 0.05),

@@ -591,10 +591,10 @@ verify(
     source="Kaufman (1949)",
 )
 # %% [markdown]
-# The counts, in the order VAE, magnet (held out), GAN:
+# The counts, in the order VAE, magnet (from clusters), GAN:
 
 # %%
-lonely = [isolated(s) for s in (samples["VAE"], held_out, samples["GAN"])]
+lonely = [isolated(s) for s in (samples["VAE"], fresh, samples["GAN"])]
 titles = ["", "spins against all neighbours", "standard error"]
 show_table(
     [*titles, "ground states", "spins, without these"],
@@ -603,12 +603,12 @@ show_table(
 verify(
     "steps of the spins' share from VAE to magnet to GAN, standard errors",
     [(a[0] - b[0]) / np.hypot(a[1], b[1]) for a, b in pairwise(lonely)],
-    at_least=5,
-    source="coins are noisy, ground states are not",
+    at_least=[5, 0],
+    source="coins are noisy, ground states are not; GAN: empirical",
 )
-ordered = P_E[0] + 5 * np.sqrt(P_E[0] / len(held_out)) * np.array([-1, 1])
+ordered = P_E[0] + 5 * np.sqrt(P_E[0] / n_fresh) * np.array([-1, 1])
 verify(
-    "share of ground states: magnet (held out), GAN",
+    "share of ground states: magnet (from clusters), GAN",
     [lonely[1][2], lonely[2][2]],
     at_least=ordered,
     at_most=[ordered[1], 1],
@@ -617,7 +617,8 @@ verify(
 
 # %% [markdown]
 # Almost a third of the GAN's samples are ground states, and these have no spin against its neighbours. That alone makes such
-# spins too rare. In its other samples they are about as frequent as in the magnet. Yet these others are not right: a ground
+# spins too rare. In its other samples they are as frequent as in the magnet, or more so. Yet these others are not right: a
+# ground
 # state has the energy $-2$ per spin, so from the two tables the mean of the others is $(-1.523 + 2\cdot0.315)/0.685 = -1.30$,
 # where the magnet's without ground states is $-1.47$ (seed 0). The GAN's good $u$ is a cancellation of two errors. About half
 # of the variance of its energy is the distance between ground states and others; the other half, the spread of the others, is
@@ -844,8 +845,9 @@ plt.show()
 
 # %% [markdown]
 # *Empirical bounds, and what we saw over a dozen trainings and more with the default number of updates:* deviation of $u$ up to
-# 2.8 % (EBM; bound 10 %) and 4.3 %
-# (RBM; 12 %); $c$ of VAE and GAN at least 2.0 times the exact one (1.5), of EBM and RBM 0.9 to 1.4 times (0.6 to 2);
+# 2.8 % (EBM; bound 10 %) and 4.3 % (RBM; 12 %), for the GAN 0.7 to 4 % too low (0); its spins against all neighbours 8 standard
+# errors and more below the magnet's (0); $c$ of VAE and GAN at least 2.0 times the exact one (1.5), of EBM and RBM 0.9 to 1.4
+# times (0.6 to 2);
 # divergence of the VAE up to 1.03 (1.5); bounds from below 0.23 and more (0.1). (With six times the updates the two bounds of
 # the GAN do not hold, see below.) The divergences of EBM and RBM stand in the
 # table a second time, for the energy averaged over $\mathbf s\to-\mathbf s$: that repairs the weights of the two phases,
