@@ -1034,7 +1034,8 @@ def suspect(samples, train, held_out=x_test, distances=nearest_distances):
         distances(x.reshape(len(x), d), train.reshape(len(train), d))
         for x in (samples, held_out)
     ]
-    return pair, [copying_score(*pair), *copies_among_nearest(*pair)]
+    count, chance = copies_among_nearest(*pair)
+    return pair, [copying_score(*pair), f"‹{count}›", chance]
 
 
 made = array(generator.sample(n_test, [seed, 12]))
