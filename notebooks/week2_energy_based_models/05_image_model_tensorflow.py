@@ -621,7 +621,7 @@ verify(
     in_torch_too.mean() / network.mean(),
     equals=1,
     atol=0.005,
-    source="other random numbers; empirical, far less than what is claimed",
+    source="other random numbers; empirical",
 )
 
 # %% [markdown]
