@@ -145,6 +145,21 @@ def claim_line(docname, count, text):
     return nodes.container("", line, classes=["claim"], ids=[anchor])
 
 
+def keep_together(app, doctree):
+    """Let no line begin with the punctuation that follows a formula."""
+    for formula in list(doctree.findall(nodes.math)):
+        parent, at = formula.parent, formula.parent.index(formula)
+        after = parent[at + 1] if at + 1 < len(parent) else None
+        if not isinstance(after, nodes.Text):
+            continue
+        mark = re.match(r"[-.,;:!?)\]’”]*", after).group()
+        if mark:
+            parent.replace(after, nodes.Text(after[len(mark) :]))
+            kept = nodes.inline("", "", classes=["keep-together"])
+            formula.replace_self(kept)
+            kept += [formula, nodes.Text(mark)]
+
+
 def visit_solution(translator, node):
     """A solution is a <details> element, which opens without a script."""
     title = node.pop(0).astext()
@@ -164,4 +179,5 @@ def setup(app):
     )
     app.add_role("lecture", LectureRole())
     app.connect("doctree-read", show_claims)
+    app.connect("doctree-read", keep_together)
     app.connect("env-get-updated", number_by_lecture, priority=900)

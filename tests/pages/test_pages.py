@@ -251,6 +251,14 @@ def test_each_claim_is_in_the_ledger(name, site, links):
     assert len(re.findall(r'id="claim-\d+"', page(site, name))) == len(made)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_punctuation_stays_with_its_formula(name, site):
+    article = page(site, name).partition("<article")[2]
+    marked = r'<span class="math[^>]*>[^<]*</span>[.,;:!?)]'
+    kept = '<span class="keep-together">' + marked
+    assert len(re.findall(kept, article)) == len(re.findall(marked, article))
+
+
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_notebook_can_be_downloaded_as_it_is(name, site):
     copy = site / "_sources" / f"{name}.ipynb"
