@@ -371,9 +371,10 @@ samples = {"Boltzmann machine": gibbs(noise(n_data, 2), 200)}
 # $$ (eq-start-score)
 #
 # because $Z$ does not depend on $x$. Follow the slope, add noise of the matching size, and you have a thermostat:
-# **Langevin dynamics**, $x \leftarrow x - \eta \nabla_x E + \sqrt{2\eta}\, w$ with Gaussian $w$. (This is exact for small $\eta$ only. With our $\eta = 0.01$ the chain is a
-# quarter too wide in variance, and the energy learns to compensate: week 2.) The loss is the same two phases
-# as before, again with the walkers held fixed (`detach`). Only the sampler has changed.
+# **Langevin dynamics**, $x \leftarrow x - \eta \nabla_x E + \sqrt{2\eta}\, w$ with Gaussian $w$. (This is exact for small
+# $\eta$ only. In a valley with the ring's curvature, $8/T = 40$, our $\eta = 0.01$ makes the chain a quarter too wide in
+# variance, and the energy learns to compensate: week 2.) The loss is the same two phases as before, again with the walkers held
+# fixed (`detach`). Only the sampler has changed.
 
 # %%
 net = network(2, 1)
@@ -809,7 +810,7 @@ plt.show()
 # | 4 Generative adversarial networks | {doc}`4.1 Play the adversarial game where it can be solved <week4_generative_adversarial_networks/01_adversarial_game>` | 3.2, 2.1, 2.2 |
 # | | {doc}`4.2 Watch modes collapse, and cool the game until they return <week4_generative_adversarial_networks/02_mode_collapse>` | 4.1, 2.3 |
 # | | {doc}`4.3 Teach a convolutional GAN to draw digits, in TensorFlow <week4_generative_adversarial_networks/03_convolutional_gan_tensorflow>` | 4.1, 4.2, 3.4, 2.4, 1.4 |
-# | | {doc}`4.4 A convolutional GAN in PyTorch, with gradient penalties, judged by numbers <week4_generative_adversarial_networks/04_convolutional_gan_pytorch>` | 4.1, 4.3, 2.4 |
+# | | {doc}`4.4 A convolutional GAN in PyTorch, with gradient penalties, and judged by numbers <week4_generative_adversarial_networks/04_convolutional_gan_pytorch>` | 4.1, 4.3, 2.4 |
 # | | {doc}`4.5 Explore a latent space, and test whether the generator copies <week4_generative_adversarial_networks/05_latent_space>` | 4.4, 3.2 |
 # | 5 Capstone | {doc}`5.1 Which model learned the physics? <week5_capstone/01_which_model_learned_the_physics>` | 1.3, 2.3, 3.3, 4.2; parts of 1.5, 1.6 and 3.5 |
 #
@@ -829,9 +830,10 @@ plt.show()
 # To read, use the pages: there references are links, and solutions are closed until you ask. In JupyterLab a bare '2.1' means that
 # lecture, and the code of solutions stands open below each exercise.
 #
-# To play, change a value in the parameters cell of a notebook and run all cells. No check should fail then: all claims have to hold
-# for other seeds. To see one fail, change a formula: `Z = np.pi / 2 * …` above to `Z = np.pi * …`, say, and the notebook stops at
-# the next claim about it. `make run SEED=7` runs the course with another seed. The `README` says how to change a lecture for good.
+# To play, change a value in the parameters cell of a notebook and run all cells. All claims have to hold for another `seed`;
+# with other values, a much smaller network or a much shorter chain, some may fail, and the text says why. To see one fail,
+# change a formula: `Z = np.pi / 2 * …` above to `Z = np.pi * …`, say, and the notebook stops at the next claim about it.
+# `make run SEED=7` runs the course with another seed. The `README` says how to change a lecture for good.
 #
 # What does a failed check look like? Here is a famous slip, the Jacobian $r$ forgotten in polar coordinates:
 

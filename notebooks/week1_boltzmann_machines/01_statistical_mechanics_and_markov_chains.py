@@ -19,8 +19,9 @@
 #
 # :::{admonition} Plan
 # :class: tip
-# **You will** derive the Metropolis rule, the heat bath and the Wolff cluster update; predict how fast they forget, from the
-# eigenvalues of a $512 \times 512$ matrix; and check samples of Metropolis and Wolff against exact energies and heat capacities.
+# **You will** derive the Metropolis rule, the heat bath and the Wolff cluster update; predict how fast the first two forget,
+# from the eigenvalues of a $512 \times 512$ matrix; and check samples of Metropolis and Wolff against exact energies and heat
+# capacities.
 # **You need** the canonical ensemble, eigenvalues, and the variance of a sum. **Reading time** an hour, exercises not
 # included. **CPU time** 25 s.
 # :::
@@ -735,8 +736,9 @@ for size, run in zip((8, 16), chains["metropolis"], strict=False):
         )
 
 # %% [markdown]
-# By the rule above, $\tau$ has a relative standard error of $\sqrt{24\tau/n}$: a sixth for $|M|$ at $L = 32$, which needs about 170 Metropolis
-# sweeps. Our claim of a factor of ten leaves room for that; and $z = \ln(\tau_{32}/\tau_8)/\ln 4$ is uncertain by 0.12.
+# By the rule above, $\tau$ has a relative standard error of $\sqrt{24\tau/n}$: a sixth for $|M|$ at $L = 32$, where $\tau$ is
+# about 170 Metropolis sweeps. Our claim of a factor of ten leaves room for that; and $z = \ln(\tau_{32}/\tau_8)/\ln 4$ is
+# uncertain by 0.12.
 
 # %%
 for name in "|M|", "E":
@@ -799,9 +801,9 @@ axes[0].legend()
 plt.show()
 
 # %% [markdown]
-# Wolff forgets within a few sweeps at all three sizes; Metropolis would need fifteen thousand at
-# $L = 256$. Clusters are no general cure, however: they need a symmetry to flip them by. The models of the coming weeks have none,
-# and slow modes will follow us through the whole course.
+# Wolff's $\tau$ stays below two sweeps at all three sizes; that of Metropolis would be fifteen thousand at $L = 256$. Clusters
+# are no general cure, however: they need a symmetry to flip them by. Few models of the coming weeks have one, and slow modes
+# will follow us through the whole course.
 #
 # ## Break it: a lost factor of two
 #

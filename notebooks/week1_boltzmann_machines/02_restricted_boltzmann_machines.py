@@ -596,7 +596,8 @@ verify(
 # In the end the slowest mode survives, unless $q$ or $g$ is orthogonal to it, and the bias falls by a factor $\lambda_2$ per
 # step. To see it, take a fixed machine with four visible and three hidden units and make it stronger and stronger, with biases
 # such that flipping all units leaves $E$ unchanged. The data are the patterns 1000, 1100 and 1110; nothing is
-# learned yet. *Predict:* how many sweeps does each machine need to make the bias ten times smaller?
+# learned yet. *Predict:* once only the slowest mode is left, how many sweeps does each machine need to make the bias ten times
+# smaller?
 
 # %%
 W_0 = np.array(
@@ -633,7 +634,8 @@ ax.legend()
 plt.show()
 
 # %% [markdown]
-# The answer is $\ln 10/\ln(1/\lambda_2)$: 1.5, 4.4 and 11.7 sweeps.
+# In the end it takes $\ln 10/\ln(1/\lambda_2)$: 1.5, 4.4 and 11.7 sweeps. (The first sweeps gain more, since they remove the
+# fast modes.)
 
 # %%
 verify(
@@ -684,7 +686,7 @@ cd, cd_end = follow(cd_update)
 # %% [markdown]
 # The left panel shows the exact path alone.
 
-# %% mystnb={"image": {"alt": "Three panels against the learning step on a logarithmic axis. Left: length of the gradient and of the bias of CD-1 and CD-10 on the exact path. Both biases start far below the gradient, that of CD-10 off the scale; after some hundred steps all three nearly coincide and fall together. Middle: the KL divergence falls from 3.6 to about 0.02 on the exact path; with CD-1 it stops near 0.6 at step 200 and then rises slightly. Right: the cosine between CD-1 and the gradient falls from 1 to about 0.65 on the exact path, and to zero at step 200 for the machine that follows CD-1."}, "figure": {"caption": "Learning 3 × 3 bars and stripes. On the exact path (left) the bias of contrastive divergence becomes as large as the gradient. A machine that follows CD-1 stops improving (middle) when its update is orthogonal to the gradient (right).", "name": "fig-cd-learning"}}
+# %% mystnb={"image": {"alt": "Three panels against the learning step on a logarithmic axis. Left: length of the gradient and of the bias of CD-1 and CD-10 on the exact path. Both biases start far below the gradient, that of CD-10 off the scale; after some hundred steps all three nearly coincide and fall together. Middle: the KL divergence falls from 3.6 to about 0.02 on the exact path; with CD-1 it stops near 0.6 at step 200 and then rises slightly. Right: the cosine between CD-1 and the gradient falls from 1 to about 0.65 on the exact path, and to zero at step 200 for the machine that follows CD-1."}, "figure": {"caption": "Learning 3 × 3 bars and stripes. On the exact path (left) the bias of contrastive divergence becomes as large as the gradient. A machine that follows CD‑1 stops improving (middle) when its update is orthogonal to the gradient (right).", "name": "fig-cd-learning"}}
 fig, axes = plt.subplots(1, 3, figsize=(8, 2.9))
 labels = ("gradient", "bias of CD-1", "bias of CD-10")
 styles = ("k-", "C0o-", "C1s-")

@@ -427,8 +427,10 @@ plt.show()
 # positions $\theta_1$ and $\theta_1 + \theta_2$, wider than their distance:
 #
 # $$
-# p(x\mid\theta) = \tfrac12\, \mathcal N(x; \theta_1, \sigma_x^2) + \tfrac12\, \mathcal N(x; \theta_1 + \theta_2, \sigma_x^2),
-# \qquad \theta_1 \sim \mathcal N(0, 10), \quad \theta_2 \sim \mathcal N(0, 1),
+# \begin{gathered}
+# p(x\mid\theta) = \tfrac12\, \mathcal N(x; \theta_1, \sigma_x^2) + \tfrac12\, \mathcal N(x; \theta_1 + \theta_2, \sigma_x^2), \\
+# \theta_1 \sim \mathcal N(0, 10), \qquad \theta_2 \sim \mathcal N(0, 1),
+# \end{gathered}
 # $$ (eq-tied-mixture)
 #
 # with $\sigma_x^2 = 2$ and $N = 100$ data, drawn with $\theta = (0, 1)$. The likelihood does not know which line is which:
@@ -543,8 +545,10 @@ occupation = np.append(occupation, max(0.0, 1 - occupation.sum()))
 
 # %% [markdown]
 # How far may this be from the truth? The minibatch heats the stiff direction most. That is the centre of the lines, across the ridge, with
-# $\Lambda \approx 1.25\,N/\sigma_x^2$: the centre $\theta_1 + \theta_2/2$ itself has the curvature $N/\sigma_x^2$, and its gradient $(1, \tfrac12)$ the squared length 1.25. And {eq}`eq-sgld-cost` with the step-weighted mean step after the burn-in gives $\Delta = 0.13$. A Gaussian with a variance larger by
-# $\Delta$ is about $\Delta/4 = 0.03$ away in total variation. We allow 0.1; the rest is for chance, which a thousand independent chains keep small.
+# $\Lambda \approx 1.25\,N/\sigma_x^2$: the centre $\theta_1 + \theta_2/2$ itself has the curvature $N/\sigma_x^2$, and its
+# gradient $(1, \tfrac12)$ the squared length 1.25. And {eq}`eq-sgld-cost` with the step-weighted mean step after the burn-in
+# gives an excess $\Delta$ of 0.13. A Gaussian with a variance larger by $\Delta$ is about $\Delta/4 = 0.03$ away in total
+# variation. We allow 0.1; the rest is for chance, which a thousand independent chains keep small.
 
 # %%
 verify(

@@ -22,7 +22,7 @@
 # **You will** train a network to be the energy of eight wells, judge it by quadrature, find that chains which do not hop teach
 # it a wrong energy that samples well, repair them, take the temperature of a sampler, and learn an
 # energy without any chain.
-# **You need** {lecture}`2.1`; {doc}`../week1_boltzmann_machines/02_restricted_boltzmann_machines` helps. **Time** an hour to read, a minute of CPU.
+# **You need** {lecture}`2.1`; {lecture}`1.2` helps. **Time** an hour to read, a minute of CPU.
 # :::
 
 # %%
@@ -431,9 +431,9 @@ verify(
 # ## Chains that hop
 #
 # The cure is any move that crosses the passes and leaves $e^{-E}$ invariant. Restarting some chains from noise, as published, crosses them, but does *not*
-# leave the density invariant: a restarted chain ends in the well whose *basin* it starts in (the points from which the slope leads there), whatever its weight. So let Metropolis and Hastings decide
-# ({lecture}`1.1`). Offer a chain at $\mathbf x$ a fresh start $\mathbf x'$ from the trap alone, $g(\mathbf x') \propto e^{-|\mathbf x'|^2/2R^2}$, and accept it
-# with probability
+# leave the density invariant: a restarted chain ends in the well whose *basin* it starts in (the points from which the slope
+# leads there), whatever its weight. So let Metropolis and Hastings decide ({lecture}`2.1`). Offer a chain at $\mathbf x$ a
+# fresh start $\mathbf x'$ from the trap alone, $g(\mathbf x') \propto e^{-|\mathbf x'|^2/2R^2}$, and accept it with probability
 #
 # $$
 # A = \min\left(1,\; \frac{e^{-E(\mathbf x')}\, g(\mathbf x)}{e^{-E(\mathbf x)}\, g(\mathbf x')} \right)
@@ -776,7 +776,7 @@ def thermometer(model, x, temperature, rng, step=step):
 
 # %% [markdown]
 # We set four temperatures in the learned energy. $T = \frac12$ is what noise $\sqrt\eta$ for $\sqrt{2\eta}$ makes (entry 4 of the {doc}`../errata`). Then three tricky ones at $T = 1$: a *step* four times as large,
-# all chains in a *single* well, and chains in the *wrong* energy of the last section.
+# all chains started in a *single* well, and chains in the *wrong* energy of the last section.
 
 # %%
 rng = np.random.default_rng([seed, 5])
@@ -909,8 +909,11 @@ verify(
 # the data's density blurred by the noise,
 #
 # $$
-# \nabla \log q_b(\mathbf y) = \frac{1}{q_b(\mathbf y)} \int q(\mathbf x)\, p(\mathbf y|\mathbf x)\, \nabla_{\mathbf y} \log p(\mathbf y|\mathbf x)\, \mathrm d\mathbf x
-# = -\frac1b \langle \mathbf w \rangle_{p(\mathbf w|\mathbf y)} = -\nabla E^*(\mathbf y) ,
+# \begin{aligned}
+# \nabla \log q_b(\mathbf y)
+# &= \frac{1}{q_b(\mathbf y)} \int q(\mathbf x)\, p(\mathbf y|\mathbf x)\, \nabla_{\mathbf y} \log p(\mathbf y|\mathbf x)\, \mathrm d\mathbf x \\
+# &= -\frac1b \langle \mathbf w \rangle_{p(\mathbf w|\mathbf y)} = -\nabla E^*(\mathbf y) ,
+# \end{aligned}
 # $$ (eq-ebm-vincent)
 #
 # the exact score of the *blurred* data. Write $\mathbf w - b\nabla E = (\mathbf w - b\nabla E^*) - b\,(\nabla E - \nabla E^*)$ and square. The cross term vanishes, because the first bracket has mean zero at each $\mathbf y$.

@@ -340,7 +340,7 @@ show_source(ebm.train)
 #   it ran long enough, it would make the curvature 13 % too large, so that the *chain* gets the right variance. Our training stops long before ({ref}`ex-image-thermometer`). So the *pictures*
 #   below come from chains that are slightly too wide; $\log p$ is that of $e^{-E}$ itself.
 # - **Noise** $\sqrt{2\eta}$, temperature one. No clipping of slopes, and none of pixels.
-# - **Buffer** of 512 chains, without fresh starts: each makes four steps every fourth update, for the whole training.
+# - **Buffer** of 512 chains, without fresh starts: each makes four steps in every fourth update, on average, for the whole training.
 # - **Rate** falling to $10^{-4}$, then, in a second call, slowly to zero. We will see what a large rate does. No energy
 #   regularisation: the trap and the noise bound the energy.
 #
@@ -348,8 +348,8 @@ show_source(ebm.train)
 # trying. So held-out numbers favour our energy slightly; the Gaussian had nothing to tune. A lead of many standard errors does
 # not come from a few dozen trials.
 #
-# On the way, we note the gap $\langle E\rangle_\text{data} - \langle E\rangle_\text{chains}$, the lead of test over training
-# images, and the temperature.
+# On the way, we note the gap $\langle E\rangle_\text{data} - \langle E\rangle_\text{chains}$, by how much the energy of test
+# images exceeds that of training images, and the temperature.
 
 # %%
 energy = ebm.ConvolutionalEnergy(
@@ -413,7 +413,7 @@ record = np.array(record)
 # %% [markdown]
 # **Predict**: does the gap measure progress? What will the temperature be while the energy is changing?
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Three panels against the update. Left: the gap between data and chain energies falls from a hundred or more to near zero within a hundred updates and stays there. Middle: the temperature of the chains is off at first and then scatters around one. Right: mean energy of test minus training images, scattering around zero within a fraction of a nat."}, "figure": {"caption": "Training. Left: gap of the two phases, which says nothing once it is near zero. Middle: temperature by {eq}`eq-image-thermometer`. Right: energy of held-out minus training images; memory would lift it above the dotted standard error.", "name": "fig-image-training"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Three panels against the update. Left: the gap between data and chain energies falls from a hundred or more to near zero within a hundred updates and stays there. Middle: the temperature of the chains is off at first and then scatters around one. Right: mean energy of test minus training images, scattering around zero within a fraction of a nat."}, "figure": {"caption": "Training. Left: gap of the two phases, which says nothing once it is near zero. Middle: temperature by the first two terms of {eq}`eq-image-thermometer`. Right: energy of held-out minus training images; memory would lift it above the dotted standard error.", "name": "fig-image-training"}}
 at = 10 * np.arange(1, len(record) + 1)
 spread = energies(energy, x_test).std() * np.sqrt(2 / n_test)
 fig, axes = plt.subplots(1, 3, figsize=(7.5, 2.6))
@@ -694,7 +694,7 @@ def scores(x):
 
 
 # %% [markdown]
-# The table, with the same number of images in each row:
+# The table, with the same number of images in each row. The last column is the network's own energy:
 
 # %%
 contestants = {

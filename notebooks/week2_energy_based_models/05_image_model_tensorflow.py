@@ -647,10 +647,10 @@ if on_digits:
 # the linear filter is far from chance. Half a step uses neither $c$ nor clean images, and brings $c$ closer to one. But do not
 # read $c < 1$ as the bias of the step alone. Any error $\mathbf e$ of the slope that is uncorrelated with the exact slope
 # $\nabla E$ lowers it, $c = 1/(1 + \langle|\mathbf e|^2\rangle/\langle|\nabla E|^2\rangle)$. And half a step downhill makes a
-# slope a little smaller in any case, so it raises $c$ whatever made it too low. Where training has not yet made up for the
-# step, half a step overcorrects; so $c$ may end on
-# either side of one. The kernel density, which remembers every training image, can only answer with old ones.
-# Its $c$ is far below one: for new images its slopes are far too steep. Here are some of the images.
+# slope a little smaller wherever the energy curves upwards along it, which it mostly does; so it raises $c$ whatever made it
+# too low. Where training has not yet made up for the step, half a step overcorrects; so $c$ may end on either side of one. The
+# kernel density, which remembers every training image, can only answer with old ones. Its $c$ is far below one: for new images
+# its slopes are far too steep. Here are some of the images.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Five rows of twelve digits: clean, with noise, cleaned by the Wiener filter (blurry, grey background), by the kernel density (sharp, sometimes another digit), and by the network, hardly to be told from the Wiener filter by eye."}, "figure": {"caption": "Top to bottom: held-out images, the same with noise, cleaned by the Wiener filter, by the kernel density, and by the network's slope after half a step.", "name": "fig-mend-denoise"}}
 rows = [y_four[:12], x_four[:12]]
@@ -795,11 +795,12 @@ plt.show()
 # %% [markdown]
 # Chains agree where the upper half leaves one digit, and disagree where it can begin several.
 #
-# Two numbers. Is a completed image *a digit*? The kernel density looks for similar training images. Completions of one image have
-# the same upper half, so they differ in kernel energy as in $-\log p(\mathbf x_u\mid\mathbf x_k)$ of the kernel density. Lower is not better
-# by itself: chains frozen at training images would have the lowest. The reference is the real lower half, of the same held-out
-# image with its noise. And is the *mean* completion close to the truth, in mean square over the missing pixels? Four completions
-# leave a quarter of their variance in their mean, so that is taken off.
+# Two numbers. Is a completed image *a digit*? The kernel density looks for similar training images. (Its energy is taken here
+# up to a constant: for the numbers of {lecture}`2.4` subtract 11.0.) Completions of one image have the same upper half, so they
+# differ in kernel energy as in $-\log p(\mathbf x_u\mid\mathbf x_k)$ of the kernel density. Lower is not better by itself:
+# chains frozen at training images would have the lowest. The reference is the real lower half, of the same held-out image with
+# its noise. And is the *mean* completion close to the truth, in mean square over the missing pixels? Four completions leave a
+# quarter of their variance in their mean, so that is taken off.
 
 
 # %%

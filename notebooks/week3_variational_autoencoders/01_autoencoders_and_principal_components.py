@@ -100,7 +100,7 @@ def principal_components(x):
 #
 # What are the normal modes of a magnet? {cite:t}`wang2016` gave snapshots of the Ising model to a principal component analysis,
 # which returned the order parameter. We can say exactly what it must return. The mean spin is zero by symmetry, and on a torus
-# the correlations depend on the distance only, $C_{ij} = G(\mathbf r_i - \mathbf r_j)$. Such a matrix commutes with all
+# the correlations depend on the displacement only, $C_{ij} = G(\mathbf r_i - \mathbf r_j)$. Such a matrix commutes with all
 # translations, so its eigenvectors are plane waves, and its eigenvalues are the *structure factor*
 #
 # $$
@@ -391,10 +391,12 @@ verify(
 # How fast does gradient descent get there? Let the columns of $\mathbf U_<$ be the $q$ leading components, those of $\mathbf U_>$
 # the others. In the matrix $\mathbf t = (\mathbf U_>^{\mathsf T}\mathbf B)\,(\mathbf U_<^{\mathsf T}\mathbf B)^{-1}$, which does
 # not depend on $\boldsymbol\Omega$, the element $t_{kj}$ says how much $\mathbf u_k$ is mixed into $\mathbf u_j$. Near the
-# minimum they decay independently: each step of length $\eta$ should shrink $t_{kj}$ by $1 - \eta\,\kappa_{jk}$. Slowest is the
-# exchange of the last component inside with the first outside, $\kappa_{q,q+1} \approx \lambda_q - \lambda_{q+1}$ if the gap is
-# small. (Encoder weights on pixels that hardly ever vary are softer still, $\kappa \approx 2\lambda_k$, but they tilt the decoder
-# by $a\lambda_k/\lambda_j$ only, and with a start so close to zero $a$ stays tiny.) Predict which code size is slower: 3, or 11?
+# minimum they decay independently: each step of length $\eta$ should shrink $t_{kj}$ by $1 - \eta\,\kappa_{jk}$. Slowest, of
+# what we shall see, is the exchange of the last component inside with the first outside,
+# $\kappa_{q,q+1} \approx \lambda_q - \lambda_{q+1}$ if the gap is small. (Encoder weights on components of small variance are
+# softer still, $\kappa_{jk} \approx 2\lambda_k$ for $\lambda_k \ll \lambda_j$; with $q = 3$ that is every component from the
+# fifteenth on. But they tilt the decoder by $a\lambda_k/\lambda_j$ only, and with a start so close to zero $a$ stays tiny.)
+# Predict which code size is slower: 3, or 11?
 
 # %%
 eta, histories = 0.3, {}
@@ -759,7 +761,7 @@ plt.show()
 #
 # $$
 # \mathbf D(\tilde{\mathbf x}) = \mathbf C\,(\mathbf C + \sigma^2\mathbf I)^{-1}\,\tilde{\mathbf x} :
-# \qquad \text{component } i \text{ shrinks by } \frac{\lambda_i}{\lambda_i + \sigma^2} .
+# \qquad \text{component } i \text{ is multiplied by } \frac{\lambda_i}{\lambda_i + \sigma^2} .
 # $$ (eq-pca-wiener)
 #
 # It is the best *linear* denoiser for any data of this covariance, since the error of a linear map involves nothing but
@@ -1200,4 +1202,4 @@ verify(
 # bend, within the limits that topology sets, and the optimal denoiser is the score in disguise. But a small reconstruction error
 # is no probability, and a decoder without a prior over its codes is no generative model.
 #
-# **Next:** {doc}`02_variational_inference` adds the prior, bounds the likelihood, and finds principal components again.
+# **Next:** {lecture}`3.2` adds the prior, bounds the likelihood, and finds principal components again.

@@ -144,11 +144,11 @@ axes[0].legend()
 plt.show()
 
 # %% [markdown]
-# Mean field orders at $T = 4$, the infinite lattice at 2.27 and a finite torus never; between the two, near 3.3, the bound is worst.
-# Look at the left end: why does the gap tend to $\ln 2$ and not to zero? The magnet has two phases, up and down, each with
-# probability one half. The trial sits in one of them, where $q/p = 2$. (Single flips cost $e^{-8}$ at $T = 1$, and
-# independent spins can have them. Two flipped neighbours cost $e^{-12}$, but $e^{-16}$ if independent: these 32 pairs are what the
-# trial misses there.)
+# Mean field orders at $T = 4$, the infinite lattice at 2.27 and a finite torus never; between the first two, near 3.3, the
+# bound is worst. Look at the left end: why does the gap tend to $\ln 2$ and not to zero? The magnet has two phases, up and
+# down, each with probability one half. The trial sits in one of them, where $q/p = 2$. (Single flips cost $e^{-8}$ at $T = 1$,
+# and independent spins can have them. Two flipped neighbours cost $e^{-12}$, but $e^{-16}$ if independent: these 32 pairs are
+# what the trial misses there.)
 
 # %%
 verify(
@@ -219,7 +219,7 @@ show_table(["minimised", "mean", "scale", "KL(p‖q)", "KL(q‖p)", "JSD"], rows
 # %% [markdown]
 # The same fits as curves:
 
-# %% mystnb={"image": {"alt": "A density with two peaks, the left one higher. A broad dashed Gaussian covers both peaks and the gap between them; two narrow ones each coincide with one peak in shape."}, "figure": {"caption": "One Gaussian fitted to a mixture (grey). The broad one minimises KL(p‖q); the two narrow ones are local minima of KL(q‖p).", "name": "fig-two-divergences"}}
+# %% mystnb={"image": {"alt": "A density with two peaks, the left one higher. A broad solid Gaussian covers both peaks and the gap between them; two narrow ones, dashed and dotted, each coincide with one peak in shape."}, "figure": {"caption": "One Gaussian fitted to a mixture (grey). The broad one minimises KL(p‖q); the two narrow ones are local minima of KL(q‖p).", "name": "fig-two-divergences"}}
 fig, ax = plt.subplots(figsize=(5.6, 2.8))
 ax.fill_between(z, target / step, color="0.85", label="target $p$")
 for (name, found), style in zip(fits.items(), ("-", "--", ":"), strict=True):
@@ -317,8 +317,9 @@ verify(
 # %% [markdown]
 # ## The bound, twice
 #
-# Take any density $q(\mathbf z\mid\mathbf x)$ that is positive everywhere. It may be different for each datum, hence the condition.
-# **First derivation.** Multiply and divide by $q$ under the integral; then the logarithm, which is concave, of an average is at least the average of the logarithm (Jensen):
+# Take any density $q(\mathbf z\mid\mathbf x)$ that is positive everywhere. It may be different for each datum, hence the
+# $\mid\mathbf x$. **First derivation.** Multiply and divide by $q$ under the integral; then the logarithm, which is concave, of
+# an average is at least the average of the logarithm (Jensen):
 #
 # $$
 # \log p(\mathbf x) = \log\Bigl\langle \frac{p(\mathbf x, \mathbf z)}{q(\mathbf z\mid\mathbf x)} \Bigr\rangle_q
@@ -784,7 +785,7 @@ verify(
 # %% [markdown]
 # On logarithmic axes a law $1/k$ is a line of slope $-1$.
 
-# %% mystnb={"image": {"alt": "Gap against k on logarithmic axes. The curve of the prior starts at 4 and soon follows a dashed line of slope minus one. The curve of the best Gaussian starts at 0.02 and falls more slowly at first. Points with error bars at k = 1, 5 and 50 scatter about the curves."}, "figure": {"caption": "Gap of importance-weighted bounds for one outcome. Curves: exact; points: sampled; dashed: Var(w)/2kp², the prediction for the prior.", "name": "fig-iwae-gap"}}
+# %% mystnb={"image": {"alt": "Gap against k on logarithmic axes. The curve of the prior starts at 4 and soon follows a dashed line of slope minus one. The curve of the best Gaussian starts at 0.02 and falls more slowly throughout. Points with error bars at k = 1, 5 and 50 scatter about the curves."}, "figure": {"caption": "Gap of importance-weighted bounds for one outcome. Curves: exact; points: sampled; dashed: Var(w)/2kp², the prediction for the prior.", "name": "fig-iwae-gap"}}
 fig, ax = plt.subplots(figsize=(5.6, 3.3))
 for (name, curve), marker in zip(curves.items(), "os", strict=True):
     line = ax.loglog(ks, curve, label=name)[0]
@@ -857,17 +858,20 @@ verify(
 # is below $\sigma^2$. So while the noise is learned, no column dies unless eigenvalues are equal.) Insert both, and the trace becomes $d$:
 #
 # $$
-# \mathcal L_\text{max} = -\tfrac12\Bigl[d\log 2\pi + \sum_{k\le n_z}\log\lambda_k + (d-n_z)\log\sigma^2 + d\Bigr],
-# \qquad \sigma^2 = \frac1{d-n_z}\sum_{k>n_z}\lambda_k .
+# \begin{gathered}
+# \mathcal L_\text{max} = -\tfrac12\Bigl[d\log 2\pi + \sum_{k\le n_z}\log\lambda_k + (d-n_z)\log\sigma^2 + d\Bigr], \\
+# \sigma^2 = \frac1{d-n_z}\sum_{k>n_z}\lambda_k .
+# \end{gathered}
 # $$ (eq-ppca-maximum)
 #
 # So far the model was fixed, or its likelihood a formula. A **variational autoencoder** has a *decoder*
 # $p_\theta(\mathbf x\mid\mathbf z)$ and an *encoder* $q_\phi(\mathbf z\mid\mathbf x)$, and maximises the ELBO, averaged over the data, over
-# both. In $\phi$ this closes the gap. In $\theta$ it is maximum likelihood minus the gap: it raises $\log p_\theta(\mathbf x)$, but prefers
-# models whose posterior $q$ can imitate. In the **linear variational autoencoder** {cite}`lucas2019` the decoder is the model above,
-# $\theta = (\mathbf W, \sigma^2)$, and with it comes a linear encoder $q = \mathcal N(\mathbf V\mathbf x, \operatorname{diag}(\mathbf v))$ with one
-# vector of variances. All averages in {eq}`eq-elbo` are Gaussian. With $\mathbf x - \mathbf W\mathbf z$ of mean
-# $(\mathbf I - \mathbf W\mathbf V)\mathbf x$ and covariance $\mathbf W\operatorname{diag}(\mathbf v)\mathbf W^\mathsf T$, the loss averaged over the data is
+# both. In $\phi$ this narrows the gap, as far as the family of $q$ allows. In $\theta$ it is maximum likelihood minus the gap:
+# it raises $\log p_\theta(\mathbf x)$, but prefers models whose posterior $q$ can imitate. In the **linear variational
+# autoencoder** {cite}`lucas2019` the decoder is the model above, $\theta = (\mathbf W, \sigma^2)$, and with it comes a linear
+# encoder $q = \mathcal N(\mathbf V\mathbf x, \operatorname{diag}(\mathbf v))$ with one vector of variances. All averages in
+# {eq}`eq-elbo` are Gaussian. With $\mathbf x - \mathbf W\mathbf z$ of mean $(\mathbf I - \mathbf W\mathbf V)\mathbf x$ and
+# covariance $\mathbf W\operatorname{diag}(\mathbf v)\mathbf W^\mathsf T$, the loss averaged over the data is
 #
 # $$
 # \begin{aligned}
@@ -1183,7 +1187,7 @@ for slip in ("none", "variance", "sample"):
 
 # %% [markdown]
 # The mean of $n$ normal numbers, uncertain by $1/\sqrt n$, shifts the draws by as many scales; their second moment has the
-# relative error $\sqrt{2/n}$, and the variance changes by less. The reported value is the mean of
+# relative error $\sqrt{2/n}$, and the variance changes by less. The noise of the reported value is that of the mean of
 # $(x-wz)^2/2\sigma_x^2$, the square of a Gaussian. The gradient of the `sample` run has no noise.
 
 # %%
@@ -1404,6 +1408,7 @@ verify(
 # over $q$, but neither $p(\mathbf x)$ nor the posterior, and the free energy of a mean-field theory. Its gradient is an average over noise once $\mathbf z$ is written as a
 # function of it; its gap shrinks as $1/k$ with $k$ draws where the weights have a variance, and closes for the linear variational autoencoder: principal
 # component analysis, with a noise that decides how many components survive. Wherever the evidence can be computed, compute it: wrong code is happy to exceed it.
-# For more, read the review by Blei and co-workers {cite}`blei2017`, and chapter 20.10.3 of *Deep Learning* {cite}`goodfellow2016`.
+# For more, read the review by Blei and co-workers {cite}`blei2017`, and section 20.10.3 of *Deep Learning*
+# {cite}`goodfellow2016`.
 #
 # **Next:** in {lecture}`3.3` decoder and encoder become networks, and the evidence of each image is still within reach.

@@ -1078,13 +1078,13 @@ verify(
 )
 
 # %% [markdown]
-# On the training images $D + R$ is smallest near $\beta = 1$, where it is the objective. (The distortion of held-out images
-# rises again at the smallest $\beta$, that of training images does not: overfitting.) The exact likelihood of held-out
-# images is more tolerant: at $\beta = 0.3$ the code spends more than a nat and a half more, the bound is looser, and the
-# model is as good, or better by a few tenths of a nat. (The bound also punishes decoders whose posterior no $q$ can match;
-# the likelihood does not.) Towards the critical point the likelihood falls by nats. Between 0.1 and 1 it changes by a few
-# tenths of a nat, and the best of the scan was 0.3 for each of ten seeds: the best $\beta$ for the likelihood is not that of
-# the bound, but below it. (The check of $\beta = 0.3$ allows three tenths less as well.)
+# On the training images $D + R$ is smallest near $\beta = 1$, where it is the objective. (The distortion of held-out images is
+# larger again below $\beta = 0.3$; that of training images, not shown, is not: overfitting.) The exact likelihood of held-out
+# images is more tolerant: at $\beta = 0.3$ the code spends more than a nat and a half more, the bound is looser, and the model
+# is as good, or better by a few tenths of a nat. (The bound also punishes decoders whose posterior no $q$ can match; the
+# likelihood does not.) Towards the critical point the likelihood falls by nats. Between 0.1 and 1 it changes by a few tenths of
+# a nat, and the best of the scan was 0.3 for each of ten seeds: the best $\beta$ for the likelihood is not that of the bound,
+# but below it. (The check of $\beta = 0.3$ allows three tenths less as well.)
 
 # %%
 if on_digits:

@@ -352,9 +352,9 @@ show_source(
 # pixels are already ones and zeros.
 #
 # **Which images may we watch?** Whoever stops when the held-out ones look best has trained on them. So some of the
-# *training* images (a ninth of the digits) serve for validation, and nothing below looks at the held-out ones before the
-# end. (The example of Keras whose layers we take {cite}`chollet2020` trains on the test images, too. It makes pretty
-# pictures, and no statement about likelihood.)
+# *training* images (a ninth of the digits) serve for validation, and nothing below is chosen or stopped by the held-out ones.
+# (The example of Keras whose layers we take {cite}`chollet2020` trains on the test images, too. It makes pretty pictures, and
+# no statement about likelihood.)
 #
 # Three callbacks: ours records the divergence of each latent variable; `ModelCheckpoint` writes the best
 # epoch to a file; `EarlyStopping` ends a training that no longer improves, and brings the best weights back.
@@ -723,7 +723,7 @@ verify(
 )
 
 # %% [markdown]
-# Errors over images are nearly the same in all rows and drop out of differences, which have only that of the draws.
+# The claim is about these images, so that only the error of the draws counts.
 
 # %%
 of_means = np.append(np.sqrt((errors**2).sum(1)) / n_test, 0)
@@ -999,7 +999,7 @@ if on_digits:
 # The same network and images, one word, and a third of the epochs. (It was trained as $\beta = d$; Adam hardly notices the
 # factor $1/d$.)
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Left: divergence against epoch, logarithmic. With the sum it rises to about three nats; with the mean it falls to a thousandth of a nat. Right: twelve decoded prior draws of the collapsed model, all the same grey blur."}, "figure": {"caption": "Left: divergence of both latent variables together, with the sum over pixels and with their mean; the dotted line is the bound for the optimum, on training images. Right: decoded draws from the prior after training with the mean.", "name": "fig-conv-collapse"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Left: divergence against epoch, logarithmic. With the sum it rises to about three nats; with the mean it falls to a thousandth of a nat. Right: twelve decoded prior draws of the collapsed model, nearly the same grey blur."}, "figure": {"caption": "Left: divergence of both latent variables together, with the sum over pixels and with their mean; the dotted line is the bound for the optimum, on training images. Right: decoded draws from the prior after training with the mean.", "name": "fig-conv-collapse"}}
 bound = (pixel_entropy - entr(counts / len(x_fit)).sum()) / (d - 1)
 fig, axes = plt.subplots(1, 2, figsize=(7, 2.7))
 for seen, name in ((divergences.seen, "sum"), (watch.seen, "mean")):
@@ -1013,8 +1013,9 @@ image_grid(collapsed.expectation(prior).numpy(), 4, ax=axes[1])
 plt.show()
 
 # %% [markdown]
-# All latent variables are dead, and the model is the independent pixels. No warning: the printed loss is a *small* number,
-# and who plots it sees a perfect training. Check the units: a likelihood of an image is a sum over pixels.
+# All latent variables are dead, and the model is the independent pixels (nearly: the decoder still answers a little to
+# $\mathbf z$, as the right panel shows). No warning: the printed loss is a *small* number, and who plots it sees a perfect
+# training. Check the units: a likelihood of an image is a sum over pixels.
 #
 # **The same line hides a second slip.** Given probabilities, Keras looks for the log-odds that they came from. In a
 # graph it finds them if a sigmoid was the last operation, but not if anything stands between, such as the `reshape` that

@@ -745,9 +745,9 @@ plt.show()
 # \theta^2 + \psi^2 - \tfrac h2\,\theta\psi ,
 # $$ (eq-gan-shadow)
 #
-# an ellipse, for $h < 4$. Beyond, it is a hyperbola, and the state flies off along it. All this is linear. Farther out
-# $\sigma$ varies, the step is no longer symplectic, and the orbit drifts outward, slowly: at $h = 1$ from a radius of one to
-# more than four in 20 000 steps.
+# an ellipse, for $h < 4$. Beyond, it is a hyperbola, and the state flies off, jumping between its two branches. All this is
+# linear. Farther out $\sigma$ varies, the step is no longer symplectic, and the orbit drifts outward, slowly: at $h = 1$ from a
+# radius of one to more than four in 20 000 steps.
 #
 # **Friction.** The penalty **R1** {cite}`mescheder2018` holds the discriminator flat at the data,
 #
@@ -1029,10 +1029,10 @@ verify(
 # At the equilibrium $D = \frac12$ everywhere. The converse is widely believed: if $D = \frac12$, training has converged
 # (entry 15 of the {doc}`../errata`). Look at the orbit where $\psi = 0$. The discriminator says $\frac12$ to everything, $V = -\log 4$, and
 # by {eq}`eq-gan-conserved` $|\theta|$ is as large as it ever gets. Or let the discriminator be too weak. For data
-# $\mathcal N(0,1)$ and fakes $\mathcal N(0, 4)$ and a *linear* logit, the slope of $V$ at $w = 0$ is half the difference of
-# the means of $(1, x)$, which is zero. $V$ is concave, so $D = \frac12$ is its best answer, forever. The parabola is not
-# fooled. Hence the test of a generator is a *new* discriminator, strong, trained to its end against fixed samples, and
-# judged on others.
+# $\mathcal N(0,1)$ and fakes $\mathcal N(0, 4)$ and a *linear* logit, the slope of $V$ at $w = 0$ is half the difference of the
+# means of $1$ and of $x$, both zero. $V$ is concave, so $D = \frac12$ is its best answer, forever. The parabola is not fooled.
+# Hence the test of a generator is a *new* discriminator, strong, trained to its end against fixed samples, and judged on
+# others.
 
 # %%
 passages = solution.y_events[0]
@@ -1255,9 +1255,9 @@ verify(
 )
 
 # %% [markdown]
-# Both kinds of critic, beside what JSD and the distance have to say:
+# The two trained networks, beside what JSD and the distance have to say:
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Left: twice the Jensen-Shannon divergence of shifted Gaussians saturates at log four, the Wasserstein distance is a straight line. Right: the slope of the trained critic lies on the predicted curve, above one everywhere, and highest at the ends; that of the critic with the wrong start is lower by two."}, "figure": {"caption": "Left: 2 JSD and the Wasserstein distance of two Gaussians at distance θ. Right: slopes of two trained critics (lines), and the prediction (points); grey: where data and fakes lie.", "name": "fig-game-critic"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Left: twice the Jensen-Shannon divergence of shifted Gaussians saturates at log four, the Wasserstein distance is a straight line. Right: the slope of the trained critic lies on the predicted curve, above one everywhere, and highest at the ends; that of the critic with the wrong start is lower by two."}, "figure": {"caption": "Left: 2 JSD and the Wasserstein distance of two Gaussians at distance θ; dotted: log 4. Right: slopes of two trained critics (upper line: started from +x/2, lower: from −x/2), and the prediction (points); grey: where data and fakes lie.", "name": "fig-game-critic"}}
 fig, axes = plt.subplots(1, 2, figsize=(6.8, 2.8))
 fine = np.linspace(0, 8, 81)
 jsds = [divergence_pair(m, 0)[0] for m in fine]
@@ -1711,9 +1711,10 @@ verify(
 # generator drifts on, past its goal. For $\psi > 0$ the game is an oscillator around $(2\lambda, 0)$ with the eigenvalues
 # $-\lambda\pm\sqrt{\lambda^2-1}$. For $\lambda < 1$ it crosses, and by symmetry swings forever: half a turn shrinks the
 # distance $A + 2\lambda$ from the other centre by $q = \exp(-\pi\lambda/\sqrt{1-\lambda^2})$, so
-# $A = 2\lambda + q(A + 2\lambda)$ in the end. For $\lambda \ge 1$ it creeps, unless the critic starts very steep, to
-# $\theta = 2\lambda$, where the critic is flat: undecided, and wrong by 20 at $\lambda = 10$. A nudge to $\psi < 0$ sends it
-# to $-2\lambda$. This penalty wants a slope where the equilibrium has none {cite}`mescheder2018`; R1 does not.
+# $A = 2\lambda + q(A + 2\lambda)$ in the end. For $\lambda \ge 1$ and a start with $\psi > 0$ it creeps to $\theta = 2\lambda$,
+# unless the critic starts very steep or the generator beyond $2\lambda$ (then it ends at $-2\lambda$). At $2\lambda$ the critic
+# is flat: undecided, and wrong by 20 at $\lambda = 10$. A nudge to $\psi < 0$ sends it to $-2\lambda$. This penalty wants a
+# slope where the equilibrium has none {cite}`mescheder2018`; R1 does not.
 
 
 # %% tags=["solution"]

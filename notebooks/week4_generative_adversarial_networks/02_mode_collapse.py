@@ -177,9 +177,9 @@ verify(
 # G'(0) = \frac{\varphi(0)}{p_\text{data}(0)} = \sigma\,e^{a^2/2\sigma^2} .
 # $$ (eq-gan-tear)
 #
-# Two modes as far apart as neighbours on our ring have $a/\sigma = 38$ and the slope $e^{732}\sigma$. No network does that.
-# How good is one with slopes up to $L$? Let $q_k$ be the probability of good samples of mode $k$, and let good regions be at
-# least $2b$ apart. Points $\mathbf z$ that go to different modes are then at least $2b/L$ apart. Draw a coat of thickness
+# Two modes as far apart as neighbours on our ring have $a/\sigma = 38$, and the slope is $e^{732}\sigma$ there. No network does
+# that. How good is one with slopes up to $L$? Let $q_k$ be the probability of good samples of mode $k$, and let good regions be
+# at least $2b$ apart. Points $\mathbf z$ that go to different modes are then at least $2b/L$ apart. Draw a coat of thickness
 # $b/L$ around the set of all $\mathbf z$ that go to mode $k$. The coats do not overlap. And of all sets of one Gaussian
 # probability, half-spaces grow the least {cite}`borell1975`: a set of probability $q_k$ with its coat has at least
 # $\Phi(\Phi^{-1}(q_k) + b/L)$. Therefore
@@ -393,13 +393,13 @@ for row, game in zip(axes, plain, strict=True):
 plt.show()
 
 # %% [markdown]
-# The samples form blobs, threads or loops, elsewhere in each picture, and few of them are good: hardly a generator has
-# settled even on a part of the data. The discriminator learns that a place is fake. The generator leaves for where the
-# log-odds are high, and the discriminator follows. So the players of {lecture}`4.1` chase each other. But there we found
-# that alternating steps do not blow up, and that the width of the data damps. Here little is damped after hundreds of
-# updates. (Patience did not help: with three seeds, games of 3000 updates ended without one good sample. A generator with a
-# layer less did settle within thousands of updates in most games. Some of them froze into the illness of the opening: one
-# had five modes of eight, with 91 % of its samples good.) What drives the rotation?
+# The samples form blobs, threads or loops, elsewhere in each picture, and few of them are good: hardly any generator has
+# settled even on a part of the data. The discriminator learns that a place is fake. The generator leaves for where the log-odds
+# are high, and the discriminator follows. So the players of {lecture}`4.1` chase each other. But there we found that
+# alternating steps do not blow up, and that the width of the data damps. Here little is damped after hundreds of updates.
+# (Patience did not help: with three seeds, games of 3000 updates ended without one good sample. A generator with a layer less
+# did settle within thousands of updates in most games. Some of them froze into the illness of the opening: one had five modes
+# of eight, with 91 % of its samples good.) What drives the rotation?
 #
 # ## Momentum is delay, and delay drives
 #
@@ -570,8 +570,8 @@ verify(
 )
 
 # %% [markdown]
-# Is the target reached? In all games that we played: three each with seeds 0 to 3 and two with seed 7 had all eight modes
-# and a quality of 0.943 to 0.969. But no finite number of games excludes a lost mode, and bounds that we call empirical
+# Is the target reached? Yes, in all games that we played, three each with seeds 0 to 3 and two with seed 7: they had all eight
+# modes and a quality of 0.943 to 0.969. But no finite number of games excludes a lost mode, and bounds that we call empirical
 # leave a margin. The imbalance is not perfect: about 0.016, where counting noise alone gives $(K-1)/2n = 0.0007$. Since
 # $\operatorname{KL}\approx\frac12\langle\delta^2\rangle$ for relative errors $\delta$ of the weights, these are off by 18 %.
 # (Of twelve games out of the box, seeds 0 to 3, none had a quality above 0.01.)
@@ -675,8 +675,9 @@ verify(
 # ## Each layer multiplies slopes
 #
 # Does the theorem hold for our generators? Their measured shares $q_k$ demand a least slope. The product of the spectral
-# norms of the layers is an upper bound of all slopes, since tanh is never steeper than one. What we find by differentiating
-# at many points must lie between them.
+# norms of the layers is an upper bound of all slopes, since tanh is never steeper than one. The steepest place must lie between
+# them. Differentiating at many points can only underestimate it; so what we find must lie below the product, and, with enough
+# points, above the demand.
 
 
 # %%
@@ -776,7 +777,7 @@ scan += [play(0, n_ring, r1=g, **calming) for g in frictions[1:]]
 # %% [markdown]
 # Quality falls slowly at first. Then the game breaks down.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Left: quality and coverage divided by eight against friction on a logarithmic axis. Quality falls slowly from above 0.9 to about 0.9 at ten, and far down at a hundred; coverage is one until ten and then drops. Right: samples at friction one hundred lie on threads that miss most modes."}, "figure": {"caption": "Left: what friction costs on the ring, without momentum. Right: samples at γ = 100.", "name": "fig-collapse-friction"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Left: quality and coverage divided by eight against friction on a logarithmic axis. Quality falls slowly from above 0.9 to about 0.9 at ten, and far down at a hundred; coverage is one until ten and then drops. Right: samples at friction one hundred lie on threads that miss most modes."}, "figure": {"caption": "Left: what friction costs on the ring, without momentum; grey: quality of a perfect sampler. Right: samples at γ = 100.", "name": "fig-collapse-friction"}}
 fig, axes = plt.subplots(1, 2, figsize=(6.6, 2.7), width_ratios=(1.4, 1))
 axes[0].semilogx(frictions, [g.quality for g in scan], "o-", label="quality")
 covered = [g.n_covered / 8 for g in scan]
@@ -835,9 +836,9 @@ quench = play(0, n_grid, grid, depth=3, **cool)
 # \qquad \sigma_t = \sigma_0\Bigl(1 - \frac{t}{0.8\,T}\Bigr)^2 .
 # $$ (eq-gan-annealing)
 #
-# On the right is our schedule, zero in the last fifth of the $T$ updates. At $\sigma_0 = 1$ the ripple is a hundredth: one
-# hill without details. At $\sigma_t = 0.6$, before a fifth of the time has passed, it is a third. The modes appear while
-# samples are still near all of them. (In the samples one will see it later: a weak ripple is a weak force.)
+# On the right is our schedule, zero in the last fifth of the $T$ updates. At $\sigma_0 = 1$ the ripple is 1.4 %: one hill
+# without details. At $\sigma_t = 0.6$, before a fifth of the time has passed, it is a third. The modes appear while samples are
+# still near all of them. (In the samples one will see it later: a weak ripple is a weak force.)
 
 # %%
 s, x = 2.0, np.linspace(0, 2, 201)
@@ -909,9 +910,9 @@ for ax, game, data in zip(
 plt.show()
 
 # %% [markdown]
-# Countries with thin borders: steep on the borders, flat inside. All hold the same probability, within some twenty per cent
-# (0.02 nats of imbalance); the inner ones are small where $\mathbf z$ is dense. The shape suggests an economy of borders:
-# half-spaces have the least for their probability. The claims, and the target first:
+# Countries with thin borders: steep on the borders, flat inside. All hold the same probability, up to an RMS error of some
+# twenty per cent (0.02 nats of imbalance); the inner ones are small where $\mathbf z$ is dense. The shape suggests an economy
+# of borders: half-spaces have the least for their probability. The claims, and the target first:
 
 # %%
 verify(
@@ -1097,7 +1098,7 @@ verify(
 )
 
 # %% [markdown]
-# The weights are learned, each to some 17 %. The game compares densities, not lists of modes.
+# The weights are learned, with relative errors of some 17 % (RMS). The game compares densities, not lists of modes.
 #
 # ::::{solution-end}
 # ::::

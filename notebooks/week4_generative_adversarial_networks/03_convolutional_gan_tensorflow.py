@@ -153,9 +153,10 @@ verify(
 # %% [markdown]
 # The image grows $7\times7\to7\times7\to14\times14\to28\times28$. The layers differ from the tutorial's in these: no dropout
 # in the discriminator; a slope of 0.2, not Keras' 0.3; $\varepsilon$ and the memory of the normalisation (below; Keras has
-# $10^{-3}$ and 0.99); a bias at the end, and other initial weights; and our normalisation has one mean and one variance per
-# *channel* in every layer (the tutorial's first layer has them per pixel), with a shift $b$ and *no gain*. Is a gain missing?
-# The leaky rectifier is positively homogeneous: $\phi(c\,y) = c\,\phi(y)$ for $c > 0$. So
+# $10^{-3}$ and 0.99); a bias at the end, and other initial weights; where the stride is 2, the extra row of zeros at the other
+# edge; and our normalisation has one mean and one variance per *channel* in every layer (the tutorial's first layer has them
+# per pixel), with a shift $b$ and *no gain*. Is a gain missing? The leaky rectifier is positively homogeneous:
+# $\phi(c\,y) = c\,\phi(y)$ for $c > 0$. So
 #
 # $$
 # \mathbf K * \phi(c\,\hat y + b) = (c\,\mathbf K) * \phi(\hat y + b/c) ,
@@ -886,8 +887,9 @@ plt.show()
 # mean and covariance of the images, as it comes and cut to $[-1, 1]$; ten Gaussians, one for each class, which need labels;
 # and a convolutional VAE ({lecture}`3.4`) trained on the same images for about half as many seconds. It gives each pixel as a
 # coin with a probability that we can show (means), or toss (coins). Each is compared with the same eight halves of the real
-# images, each time with new samples; the error is the scatter of single comparisons. "Sure" is the fraction to which the judge
-# gives one class with more than 95 % (for real images: held-out ones, since the judge has learned the others).
+# images, each time with new samples; the error is the scatter of single comparisons. "Sure" is the fraction of images to which
+# the judge gives one class with a probability above 95 % (for real images: held-out ones, since the judge has learned the
+# others).
 
 # %%
 n_all = len(splits) * n_judge
@@ -1021,18 +1023,19 @@ if on_digits:
 # The averaged generator is ahead of the pixels, the one Gaussian and this VAE, and not yet at the floor. Over seeds 0 to 7
 # their distances were at least 12, 1.3, 4, 7 and 2.5 times as large, in the order of the table; we claim less. But ten
 # Gaussians, fitted in no time, come nearer than the GAN, and the judge is sure of nearly all of their samples. On 1442 images
-# of 64 pixels a game is not the best one can do. Averaging pays: the last weights alone are between 0.8 and 2.1 times as far
-# away as the Gaussian. And look at *that* one: blotches, at a small distance. The score compares two moments of features; the
-# Gaussian has the first two moments of the pixels right, and the features are nearly linear in the pixels. The column "sure"
-# sees the blotches, and sees as well that many of the GAN's images leave the judge undecided. One score is not enough;
-# {lecture}`4.4` has more of them. The VAE does better with coins than with means, which lack the noise that is part of its
-# model.
+# of 64 pixels a game is not the best one can do. Averaging pays: over 18 seeds the last weights alone were between 0.8 and 2.1
+# times as far away as the Gaussian, and the averaged ones are nearer than it. And look at *that* one: blotches, at a small
+# distance. The score compares two moments of features; the Gaussian has the first two moments of the pixels right, and the
+# features are nearly linear in the pixels. The column "sure" sees the blotches, and sees as well that many of the GAN's images
+# leave the judge undecided. One score is not enough; {lecture}`4.4` has more of them. The VAE does better with coins than with
+# means, which lack the noise that is part of its model.
 #
 # ## Break it: an ordinary momentum
 #
 # Adam's default is $\beta_1 = 0.9$: a step follows the average of the latest ten slopes. In {lecture}`4.2` this delay made a
-# game grow, to first order by {eq}`eq-gan-delay`. **Predict**: does that survive in networks of images? First all orders. Take
-# $\dot\theta = \omega\psi$, $\dot\psi = -\omega\theta$, steps $h$, $a = h\omega$, in turn and with averaged slopes:
+# game grow, in the limit of small steps by {eq}`eq-gan-delay`. **Predict**: does that survive in networks of images? First for
+# steps of any size. Take $\dot\theta = \omega\psi$, $\dot\psi = -\omega\theta$, steps $h$, $a = h\omega$, in turn and with
+# averaged slopes:
 #
 # $$
 # \begin{aligned}

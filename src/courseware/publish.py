@@ -224,10 +224,11 @@ def claim_count(plan):
     lectures = [x for _, group in plan for x in group]
     written = sum(x.page is not None for x in lectures)
     total = sum(len(x.claims) for x in lectures)
+    missing = "" if written == len(lectures) else f" ({written} are written)"
     return (
-        f"Of {len(lectures)} lectures, the start page included, {written} "
-        f"are written. They make **{total} claims with numbers that are "
-        "checked** each time they are executed."
+        f"The {len(lectures)} lectures, the start page included{missing}, "
+        f"make **{total} claims with numbers that are checked** each time "
+        "they are executed."
     )
 
 
