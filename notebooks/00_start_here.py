@@ -814,7 +814,7 @@ plt.show()
 # | | {doc}`4.5 Explore a latent space, and test whether the generator copies <week4_generative_adversarial_networks/05_latent_space>` | 4.4, 3.2 |
 # | 5 Capstone | {doc}`5.1 Which model learned the physics? <week5_capstone/01_which_model_learned_the_physics>` | 1.3, 2.3, 3.3, 4.2; parts of 1.5, 1.6 and 3.5 |
 #
-# For background reading, the review by Mehta et al. {cite}`mehta2019` introduces machine learning to physicists.
+# For background reading, the review by {cite:t}`mehta2019` introduces machine learning to physicists.
 
 # %% [markdown]
 # ## Run, change and check a notebook

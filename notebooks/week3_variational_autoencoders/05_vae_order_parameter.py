@@ -1107,12 +1107,14 @@ verify(
 # for $i\neq j$.
 #
 # **Predict** what the VAE finds. $\mathbf C = \mathbf I$: all structure factors are one, and {eq}`eq-order-stability` is
-# zero for every mode. The next order decides. With $m_i = \tanh(w_i z)$, Gaussian $z$, and
-# $\langle s_1s_2s_3s_4\rangle = \tanh K$ on a plaquette, else zero,
+# zero for every mode. The next order decides. With $m_i = \tanh(w_i z)$, Gaussian $z$, and, in two dimensions with open
+# boundaries, where plaquettes are independent (see below), $\langle s_1s_2s_3s_4\rangle = \tanh K$ on a plaquette, else zero,
 #
 # $$
-# \langle\log p\rangle = -N\ln 2 - \tfrac12\sum_{i<j} w_i^2w_j^2
-# + \bigl(\langle z^4\rangle - 3\langle z^2\rangle^2\bigr)\tanh K\sum_\square w_1w_2w_3w_4 + O(w^6) .
+# \begin{aligned}
+# \langle\log p\rangle = {}&-N\ln 2 - \tfrac12\sum_{i<j} w_i^2w_j^2 \\
+# &+ \bigl(\langle z^4\rangle - 3\langle z^2\rangle^2\bigr)\tanh K\sum_\square w_1w_2w_3w_4 + O(w^6) .
+# \end{aligned}
 # $$ (eq-order-fourth)
 #
 # (Plaquette terms come from four spins at once, $\langle z^4\rangle$, and from the square of the pairs in the expansion of

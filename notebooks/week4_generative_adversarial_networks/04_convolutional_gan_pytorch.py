@@ -430,8 +430,7 @@ show_table(
 )
 
 # %% [markdown]
-# (A rectifier's second derivative is zero, so the last contribution multiplies by zeros. The clock adds what is not a
-# product.) A whole update contains the generator's step as well, and pays less.
+# (A rectifier's second derivative is zero, so the last contribution multiplies by zeros. The clock also counts what is not a product, and scatters, so its ratios are near those of the products, above or below.) A whole update contains the generator's step as well, and pays less.
 #
 # ## A virial theorem for discriminators
 #
@@ -723,8 +722,7 @@ if on_digits:
 # %% [markdown]
 # And $D = \frac12$ (entry 15 of the {doc}`../errata`)? Look at $\gamma = 10$ after 80 updates, when the Fréchet distance is still
 # many times that of the end, and compare $|D - \frac12|$, the larger of data and samples, with the game without penalty.
-# (Empirical: 29 other seeds gave 0.05 to 0.10, and 2.2 to 3.7 times as much without penalty, with a scatter of 10 %; the
-# ratio of Fréchet distances was 10 or more in nine.)
+# (Empirical: 29 other seeds gave 0.05 to 0.10, and 2.2 to 3.7 times as much without penalty, with a scatter of 10 %; the ratio of Fréchet distances was 10 or more in the nine where we noted it.)
 
 # %%
 early = {
@@ -892,10 +890,11 @@ verify(
 # The last column is the dimension that they seem to have. Most of the exact distance of samples is of this kind, too. The
 # critic hardly sees it: its value for training against held-out images is small (and often negative, as it has met the
 # training images before). That is a virtue. It is after the distance of the *distributions*, though {eq}`eq-gan-assignment`
-# proves something on samples only, and how far off it is nobody knows. A falling loss of WGAN-GP means a falling lower
-# bound, on the scale of an $L$ that has to be looked up. ($L < 1$ does not contradict {eq}`eq-gan-virial-critic`: $s$
-# is the length of $\nabla f$, but between two points only its component along the line counts, averaged over the line. In 64
-# dimensions a line between two images has little chance to follow the slope, and even the best of our pairs does not.)
+# proves something on samples only, and how far off it is nobody knows. A falling *value* of the critic means a falling lower
+# bound, on the scale of an $L$ that has to be looked up. (The loss of the discriminator is minus the value, plus the penalty;
+# so it rises.) ($L < 1$ does not contradict {eq}`eq-gan-virial-critic`: $s$ is the length of $\nabla f$, but between two points
+# only its component along the line counts, averaged over the line. In 64 dimensions a line between two images has little chance
+# to follow the slope, and even the best of our pairs does not.)
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Against the update: exact transport distance between samples and held-out images, falling from about four to three and a half, towards the level of training images at nearly three, and the critic's value over L far below, falling as well."}, "figure": {"caption": "Training of WGAN-GP: exact $W_1$ between 355 samples and as many held-out images, the bound {eq}`eq-gan-assignment` from the critic at that time, and the exact $W_1$ of training and held-out images. (Samples are not those of the table.)", "name": "fig-gan-critic"}}
 fig, ax = plt.subplots(figsize=(5.5, 2.8))

@@ -518,9 +518,9 @@ plt.show()
 # %% [markdown]
 # ## Arithmetic is linear response
 #
-# Radford et al. {cite}`radford2016` average the latents of images with some property, subtract and add such means, and
-# obtain images with the property. Why should that work? Let $p_a(\mathbf z)$ be the probability that the judge gives to
-# class $a$ for the image $G(\mathbf z)$. Averages over the prior give the share $\pi_a$ of the class and its mean latent,
+# {cite:t}`radford2016` average the latents of images with some property, subtract and add such means, and obtain images with
+# the property. Why should that work? Let $p_a(\mathbf z)$ be the probability that the judge gives to class $a$ for the image
+# $G(\mathbf z)$. Averages over the prior give the share $\pi_a$ of the class and its mean latent,
 #
 # $$
 # \pi_a = \langle p_a\rangle, \qquad \boldsymbol\mu_a = \frac{\langle\mathbf z\,p_a(\mathbf z)\rangle}{\pi_a} .
@@ -942,10 +942,9 @@ verify(
 # $$ (eq-latent-copies)
 #
 # has mean zero and variance one exactly (ties reduce the denominator), and is nearly normal. A generator that copies gets
-# $\zeta \ll 0$ (the reverse is not true). Meehan et al. {cite}`meehan2020` use this score, cell by cell of a partition of
-# the data, so that copies here are not hidden by bad samples there. For few copies among many honest samples there is a
-# sharper one: of the $k$ smallest of all $n + m$ distances, how many are samples'? If all orders are equally likely, this
-# number $l$ is hypergeometric,
+# $\zeta \ll 0$ (the reverse is not true). {cite:t}`meehan2020` use this score, cell by cell of a partition of the data, so that
+# copies here are not hidden by bad samples there. For few copies among many honest samples there is a sharper one: of the $k$
+# smallest of all $n + m$ distances, how many are samples'? If all orders are equally likely, this number $l$ is hypergeometric,
 #
 # $$
 # P(l) = \binom kl\binom{n+m-k}{n-l}\bigg/\binom{n+m}{n} .
@@ -1294,7 +1293,8 @@ verify(
 # ::::{exercise} One copy in a hundred
 # :label: ex-latent-hundred
 # How many samples (and as many held-out images) does $\zeta$ need to see 1 % of copies with five standard errors? How many
-# samples contain 22 copies, and what is the chance $P$ that all of the 22 nearest are samples? Check $P$ by simulation.
+# samples contain 22 copies, and what is the chance $P$ that all of the 22 nearest are samples? Plant 22 copies, and let
+# `copies_among_nearest` compute $P$.
 # ::::
 #
 # ::::{solution-start} ex-latent-hundred
@@ -1302,7 +1302,7 @@ verify(
 # ::::
 #
 # From {eq}`eq-latent-planted` with $n = m$: $5 = \frac c2\sqrt{6n}$, so $n = 100/(6c^2) \approx 170\,000$. And 22 copies
-# need $n = 2200$ samples. If they are the 22 nearest, the chance is about $2^{-22} = 2\cdot10^{-7}$, less than one side of
+# need $n = 2200$ samples. If they are the 22 nearest, the chance is about $2^{-22} = 2.4\cdot10^{-7}$, less than one side of
 # five standard errors. Look at the tail if a tail is what you expect.
 
 # %% tags=["solution"]

@@ -150,9 +150,9 @@ answers = np.array([exact_u, exact_c, exact_m, exact_chi, G_exact[0, 4]])
 # $$ (eq-capstone-jackknife)
 #
 # For a plain average this is $s_B^2/B$, with the variance $s_B^2$ between blocks. We take $B = 20$, so that an error bar is
-# itself good to 16 per cent, and five of them are exceeded by chance once in 12 000 cases. Covariances are included, which
-# we need for ellipses. Samples have the
-# shape (chains, records of each, 8, 8); a model without chains has one record in each. (Weights come in later.)
+# itself good to 16 per cent, and five of them are exceeded by chance once in some 12 600 cases. Covariances are included, which
+# we need for ellipses. Samples have the shape (chains, records of each, 8, 8); a model without chains has one record in each.
+# (Weights come in later.)
 
 
 # %%
