@@ -3,9 +3,9 @@
     .venv/bin/python tests/plant_faults.py [--notebooks] [NAME ...]
 
 Each fault is a wrong factor or sign in one formula, put into a copy of the
-repository. There the tests with the module's name have to fail, or else the
-others of the science; three failures are enough. With --notebooks the
-notebooks are executed as well. The rule that stored outputs belong to the
+repository. There the tests with the module's name have to fail, or else those
+that use it, or any of the science; three failures are enough. With --notebooks
+the notebooks are executed as well. The rule that stored outputs belong to the
 current code is left out, because it would notice any change at all. As many
 faults as there are cores are tried at a time. The exit status says whether
 every fault was caught.
@@ -569,9 +569,16 @@ def caught_by(name, notebooks):
         shutil.copytree(ROOT, copy, ignore=leave)
         plant(copy, *FAULTS[name])
         module = Path(FAULTS[name][0]).stem
-        own = sorted(copy.glob(f"tests/advml/**/test_*{module}*.py"))
-        found = own and failures(copy, map(str, own))
-        found = found or failures(copy, ["tests/advml"])
+        tests = sorted((copy / "tests/advml").glob("**/test_*.py"))
+        named = [x for x in tests if module in x.stem]
+        using = [
+            x
+            for x in tests
+            if x not in named and re.search(rf"\b{module}\b", x.read_text())
+        ]
+        found = []
+        for paths in (named, using, tests):
+            found = found or (paths and failures(copy, map(str, paths)))
         if notebooks:
             options = ["--nbval", "--nbval-current-env"]
             options += ["--nbval-sanitize-with=tests/nbval_sanitize.cfg"]
