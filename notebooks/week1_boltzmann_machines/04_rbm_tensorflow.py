@@ -23,7 +23,7 @@
 # **You will** hold NumPy, PyTorch and TensorFlow to the same numbers, estimate when two correct programs part company, see how an RBM
 # becomes a Keras model with its own training step, compare both frameworks in exact likelihood, save a training run and go on with
 # it, look at what tracing does to your Python code, and break it with a random number that is drawn only once.
-# **You need** {doc}`03_rbm_pytorch`; no TensorFlow. **Time** 45 minutes to read, without the exercises; about a minute of CPU.
+# **You need** {doc}`03_rbm_pytorch`; no knowledge of TensorFlow. **Time** 45 minutes to read, without the exercises; about a minute of CPU.
 # :::
 #
 # The course's package comes first: it makes TensorFlow the engine of Keras and stops its notes about the processor.
@@ -67,7 +67,7 @@ plt.style.use("advml.course")
 torch.set_num_threads(1)  # two thread pools in one process get in the way
 
 # %% [markdown]
-# As before, the parameters run in seconds, and `dataset = "mnist"` runs the same notebook on 28×28 images.
+# As before, `dataset = "mnist"` runs the same notebook on 28×28 images.
 
 # %% tags=["parameters"]
 seed = 0
@@ -368,8 +368,10 @@ verify(
 # $|p - p'|$. Coins are independent, so the chance that *no* coin of the first $t$ steps fell differently is
 #
 # $$
-# P(\text{no difference until } t) = \prod_\text{coins} \left(1 - |p - p'|\right) \approx e^{-\Lambda(t)},
-# \qquad \Lambda(t) = \sum_{\text{coins until } t} |p - p'| .
+# \begin{aligned}
+# P(\text{no difference until } t) &= \prod_\text{coins} \left(1 - |p - p'|\right) \approx e^{-\Lambda(t)}, \\
+# \Lambda(t) &= \sum_{\text{coins until } t} |p - p'| .
+# \end{aligned}
 # $$ (eq-keras-hazard)
 #
 # This is radioactive decay, with a rate that grows with the distance of the weights. A step tosses $60\cdot(16+64) = 4800$ coins. If
@@ -741,8 +743,10 @@ axes[1].set(ylabel="final log-likelihood (nats)")
 plt.show()
 
 # %% [markdown]
-# Early on single runs differ by nats, whichever the framework: persistent chains at a large rate. As the rate
-# falls the scatter falls with it, to a tenth of a nat, and only the end points are compared.
+# Early on single runs differ by one to two nats or more, whichever the framework: persistent chains at a large rate. (The means
+# of the two may then differ by a nat as well. When the machine leaves the hill differs from run to run, and six runs do not
+# average that out.) As the rate falls the scatter falls with it, to a tenth of a nat, and only the end points, chosen
+# beforehand, are compared.
 #
 # The test notices almost every difference of twice the interval, between half a nat and a nat. What is that worth? Measured once, outside this
 # notebook, with four runs each: a halved gradient costs 1.3 nats, a forgotten average over the batch 5.4. But CD-1 in place of PCD
@@ -756,7 +760,7 @@ for ax, (name, rbm) in zip(axes, trained.items(), strict=True):
 plt.show()
 
 # %% [markdown]
-# Strokes, and about every second one a digit that one can read, in both.
+# Strokes, and among them some digits that one can read, in both.
 #
 # ## Save, load, go on
 #

@@ -724,12 +724,13 @@ for name, deviation in deviations.items():
         )
 
 # %% [markdown]
-# **And its own samples?** The judge knows what the machine's distribution is, not whether block Gibbs reaches it. A thousand chains
-# start at data, forget them for a hundred sweeps, and are measured for 400 more. The chains are independent, so the spread of their time averages
-# gives the standard errors, autocorrelation included. (Chains that never moved would agree as well, since they start at the magnet.
-# That they move is seen in their bars, which are a fraction of those that 1000 frozen configurations would have.) They need not turn the whole magnet over: energies do not depend on its
-# sign, and the machine is symmetric by construction. (A machine with free biases is not, and at $T = 2$ its chains would
-# hardly notice if one of its magnetised states had the wrong weight.)
+# **And its own samples?** The judge knows what the machine's distribution is, not whether block Gibbs reaches it. A thousand
+# chains start at data, forget all but perhaps their sign in a hundred sweeps, and are measured for 400 more. The chains are
+# independent, so the spread of their time averages gives the standard errors, autocorrelation included. (Chains that never
+# moved would agree as well, since they start at the magnet. That they move is seen in their bars, which are a fraction of those
+# that 1000 frozen configurations would have.) They need not turn the whole magnet over: energies do not depend on its sign, and
+# the machine is symmetric by construction. (A machine with free biases is not, and at $T = 2$ its chains would hardly notice if
+# one of its magnetised states had the wrong weight.)
 
 
 # %%
@@ -812,9 +813,11 @@ verify(
 )
 
 # %% [markdown]
-# Distributions say more than averages. The teeth at low energy are real: one flipped spin costs 8, and no state lies at half of that.
+# Distributions say more than averages. The teeth at low energy are real: one flipped spin costs 8, and no state lies at half of
+# that. Where the dots at $T_c$ are higher on one side, the chains still remember with which sign they started: the machine is
+# symmetric, but few of its chains turn over in 500 sweeps.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Two histograms for each of three temperatures, lines for the magnet and dots for the machine, which agree. Left, energy per spin: a narrow peak at minus 2 for T = 2, broad ones further right for the others. Right, magnetisation per spin: two peaks near plus and minus one for T = 2, two broad ones at the critical temperature, and a broad distribution around zero for T = 3."}, "figure": {"caption": "Distributions of energy (left) and magnetisation per spin (right): magnet (lines) and samples of the machines (dots).", "name": "fig-ising-histograms"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two histograms for each of three temperatures, lines for the magnet and dots for the machine, which agree, up to an imbalance of the two signs. Left, energy per spin: a narrow peak at minus 2 for T = 2, broad ones further right for the others. Right, magnetisation per spin: two peaks near plus and minus one for T = 2, two broad ones at the critical temperature, and a broad distribution around zero for T = 3."}, "figure": {"caption": "Distributions of energy (left) and magnetisation per spin (right): magnet (lines) and samples of the machines (dots).", "name": "fig-ising-histograms"}}
 fig, axes = plt.subplots(1, 2, figsize=(6.8, 2.8))
 for colour, name in zip(("C0", "C2", "C1"), temperatures, strict=True):
     spins, (energies, magnetisations) = fresh[name], runs[name]
@@ -866,7 +869,7 @@ found = {
 # %% [markdown]
 # Each filter has a colour scale of its own, whose end is printed above it.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Left: two filters for each of three temperatures. At least one of the two is a strong pixel in the middle with weaker ones beside it, all else pale; the other may be a faint pattern. Right: map of the couplings of one spin at the critical temperature, four equal dark pixels around a grey centre on a pale background."}, "figure": {"caption": "Left: the two filters of each machine, with the largest weight in the middle. Right: mean couplings between one spin (grey) and all others in the machine trained at the critical temperature.", "name": "fig-ising-couplings"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Left: two filters for each of three temperatures. At least one of the two is a strong pixel in the middle with weaker ones beside it, all else pale; the other may be a faint pattern. Right: map of the couplings of one spin at the critical temperature, four equal dark pixels around a grey centre on a pale background."}, "figure": {"caption": "Left: the two filters of each machine, with the largest weight in the middle. Right: mean couplings between one spin (grey, in the centre) and all others in the machine trained at the critical temperature.", "name": "fig-ising-couplings"}}
 fig, axes = plt.subplot_mosaic(
     "024K\n135K", figsize=(7, 3.2), width_ratios=[1, 1, 1, 2]
 )

@@ -603,10 +603,11 @@ plt.show()
 # for equal shares it is half the splitting $E_1 - E_0$. (Sampling adds its own difficulty: chains in one well never see the other.)
 #
 # Imaginary time is not to blame either: $e^{-\tau H}$ conserves parity, our start is almost even, and carried out exactly it
-# would have arrived at the ground state long before the end. What breaks the symmetry is the *projection* onto the machine. With small
-# weights a machine is nearly a product state, and the best product state is a magnet. Once it is one, only tunnelling can mend it:
-# the splitting is exponentially small in $N$, 0.0015 here, and imaginary time feels it after $1/(E_1 - E_0) \approx 700$; our 200
-# steps of 0.2 last 40. The optimiser has broken the symmetry spontaneously, as nature does.
+# would have come within a few per cent of fidelity one by $\tau \approx 5$; only the small odd part of the start would be left.
+# What breaks the symmetry is the *projection* onto the machine. With small weights a machine is nearly a product state, and the
+# best product state is a magnet. Once it is one, only tunnelling can mend it: the splitting is exponentially small in $N$,
+# 0.0015 here, and imaginary time feels it after $1/(E_1 - E_0) \approx 700$; our 200 steps of 0.2 last 40. The optimiser has
+# broken the symmetry spontaneously, as nature does.
 #
 # A good energy certifies neither the state nor its other averages. Here the cure is symmetry, put in by hand:
 # $\psi(\mathbf s) + \psi(-\mathbf s)$.
