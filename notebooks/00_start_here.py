@@ -831,9 +831,9 @@ plt.show()
 # lecture, and the code of solutions stands open below each exercise.
 #
 # To play, change a value in the parameters cell of a notebook and run all cells. All claims have to hold for another `seed`;
-# with other values, a much smaller network or a much shorter chain, some may fail, and the text says why. To see one fail,
-# change a formula: `Z = np.pi / 2 * …` above to `Z = np.pi * …`, say, and the notebook stops at the next claim about it.
-# `make run SEED=7` runs the course with another seed. The `README` says how to change a lecture for good.
+# with other values, such as a much smaller network or a much shorter chain, some may fail. To see one fail, change a formula:
+# `Z = np.pi / 2 * …` above to `Z = np.pi * …`, say, and the notebook stops at the next claim about it. `make run SEED=7` runs
+# the course with another seed. The `README` says how to change a lecture for good.
 #
 # What does a failed check look like? Here is a famous slip, the Jacobian $r$ forgotten in polar coordinates:
 

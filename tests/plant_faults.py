@@ -574,7 +574,8 @@ def caught_by(name, notebooks):
         using = [
             x
             for x in tests
-            if x not in named and re.search(rf"\b{module}\b", x.read_text())
+            if x not in named
+            and re.search(rf"\b{module}\b", x.read_text("utf-8"))
         ]
         found = []
         for paths in (named, using, tests):

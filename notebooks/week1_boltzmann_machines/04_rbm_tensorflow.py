@@ -745,8 +745,7 @@ plt.show()
 # %% [markdown]
 # Early on single runs differ by one to two nats or more, whichever the framework: persistent chains at a large rate. (The means
 # of the two may then differ by a nat as well. When the machine leaves the hill differs from run to run, and six runs do not
-# average that out.) As the rate falls the scatter falls with it, to a tenth of a nat, and only the end points, chosen
-# beforehand, are compared.
+# average that out.) As the rate falls the scatter falls with it, to a tenth of a nat, and only the end points are compared.
 #
 # The test notices almost every difference of twice the interval, between half a nat and a nat. What is that worth? Measured once, outside this
 # notebook, with four runs each: a halved gradient costs 1.3 nats, a forgotten average over the batch 5.4. But CD-1 in place of PCD

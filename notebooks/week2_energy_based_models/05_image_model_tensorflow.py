@@ -647,8 +647,8 @@ if on_digits:
 # the linear filter is far from chance. Half a step uses neither $c$ nor clean images, and brings $c$ closer to one. But do not
 # read $c < 1$ as the bias of the step alone. Any error $\mathbf e$ of the slope that is uncorrelated with the exact slope
 # $\nabla E$ lowers it, $c = 1/(1 + \langle|\mathbf e|^2\rangle/\langle|\nabla E|^2\rangle)$. And half a step downhill makes a
-# slope a little smaller wherever the energy curves upwards along it, which it mostly does; so it raises $c$ whatever made it
-# too low. Where training has not yet made up for the step, half a step overcorrects; so $c$ may end on either side of one. The
+# slope a little smaller wherever the energy curves upwards along it, and where that prevails it raises $c$ whatever made it too
+# low. Where training has not yet made up for the step, half a step overcorrects; so $c$ may end on either side of one. The
 # kernel density, which remembers every training image, can only answer with old ones. Its $c$ is far below one: for new images
 # its slopes are far too steep. Here are some of the images.
 
